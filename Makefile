@@ -1,0 +1,65 @@
+# The commands of this project; `make` alone prints them.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+CERVELLA := $(BIN)/cervella
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+# Your own memory, for example MEMORY=~/project/.sncp; without it the one indexed before, or knowledge/.
+MEMORY ?=
+QUESTION ?= $(if $(MEMORY),A che punto siamo e quali sono i prossimi passi?,Perché abbiamo scelto Qwen3-4B e non Llama?)
+# Stop after the answer instead of serving.
+NO_SERVE ?=
+VOICE ?=
+PORT ?=
+ifeq ($(VOICE),memory)
+export CERVELLA_LLM__VOICE := memory_only
+else ifneq ($(VOICE),)
+export CERVELLA_LLM__VOICE := $(VOICE)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format docs clean
+
+help: ## Print the commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+run: $(VENV)/.installed ## Install, index, answer a sample question, serve (MEMORY=PATH NO_SERVE=1 VOICE=memory PORT=8000)
+	@$(CERVELLA) index $(if $(MEMORY),"$(MEMORY)") || [ $$? -eq 3 ]
+	@if [ -n "$(NO_SERVE)" ] || [ ! -e $(VENV)/.asked ]; then \
+		printf '\n> %s\n\n' "$(QUESTION)" && $(CERVELLA) ask "$(QUESTION)" && touch $(VENV)/.asked; fi
+	@[ -n "$(NO_SERVE)" ] || exec $(CERVELLA) serve $(if $(PORT),--port $(PORT))
+
+test: $(VENV)/.installed-dev ## Run the tests (ARGS="-k name" for some)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.installed-dev ## Format, lint, types, imports, generated docs
+	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python docs/generate.py --check
+
+format: $(VENV)/.installed-dev ## Format the code
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+docs: $(VENV)/.installed-dev ## Write the documents that come from the code
+	@$(BIN)/python docs/generate.py
+
+clean: ## Remove the environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; try: make run PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "Installing Cervella in $(VENV) (about a minute)..."
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "Installing Cervella and its test tools in $(VENV) (about a minute)..."
+	@$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.installed

@@ -1,0 +1,5 @@
+"""`python -m cervella_rag`."""
+
+from cervella_rag.cli import main
+
+main()

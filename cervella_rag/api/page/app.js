@@ -1,0 +1,116 @@
+// The page: one question at a time, streamed. Text from the memory is only ever set as text.
+
+const TEXTS = {
+  it: {
+    label: "La tua domanda", ask: "Chiedi", stop: "Ferma", lines: "righe", undated: "senza data",
+    mode: { memory_only: "solo memoria, senza modello" }, thinking: "cerco nella memoria…",
+    broken: "La risposta si è interrotta.", offline: "Il server non risponde.",
+  },
+  en: {
+    label: "Your question", ask: "Ask", stop: "Stop", lines: "lines", undated: "undated",
+    mode: { memory_only: "memory only, no model" }, thinking: "searching the memory…",
+    broken: "The answer broke off.", offline: "The server does not answer.",
+  },
+};
+const language = navigator.language.startsWith("en") ? "en" : "it";
+const text = TEXTS[language];
+const find = (id) => document.getElementById(id);
+let stopping = null;
+
+document.documentElement.lang = language;
+for (const element of document.querySelectorAll("[data-text]")) element.textContent = text[element.dataset.text];
+showState();
+
+find("form").addEventListener("submit", (event) => { event.preventDefault(); ask(); });
+find("stop").addEventListener("click", () => stopping?.abort());
+find("message").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); ask(); }
+});
+
+async function showState() {
+  try {
+    const ready = await (await fetch("/health/ready")).json();
+    const failing = Object.values(ready.parts).find((part) => !part.ready);
+    const voice = ready.parts.voice.detail;
+    find("state").textContent = failing ? failing.detail : text.mode[voice] ?? voice;
+  } catch { find("state").textContent = text.offline; }
+}
+
+async function ask() {
+  const message = find("message").value.trim();
+  if (!message || stopping) return;
+  const turn = add(find("turns"), "section");
+  add(turn, "p", "question", message);
+  const answer = add(turn, "p", "answer", text.thinking);
+  stopping = new AbortController();
+  setBusy(true);
+  try {
+    await streamAnswer(message, turn, answer);
+    find("message").value = "";
+  } catch (error) {
+    if (error.name !== "AbortError") add(turn, "p", "error", error.shown ?? text.offline);
+    if (answer.textContent === text.thinking) answer.remove();
+  } finally {
+    stopping = null;
+    setBusy(false);
+  }
+}
+
+async function streamAnswer(message, turn, answer) {
+  const response = await fetch("/v1/chat", {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ message, stream: true }),
+    signal: stopping.signal,
+  });
+  if (!response.ok) throw shown((await response.json()).detail);
+  let finished = false;
+  for await (const { name, data } of events(response.body)) {
+    if (name === "sources") { answer.textContent = ""; data.sources.forEach((source) => addSource(turn, source)); }
+    if (name === "token") { answer.textContent += data.text; }
+    if (name === "error") throw shown(data.detail);
+    if (name === "done") finished = true;
+  }
+  if (!finished) throw shown(text.broken);
+}
+
+async function* events(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let buffer = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    buffer += value;
+    const frames = buffer.split("\n\n");
+    buffer = frames.pop();
+    for (const frame of frames) {
+      const name = /^event: (.*)$/m.exec(frame)?.[1];
+      const data = /^data: (.*)$/m.exec(frame)?.[1];
+      if (name && data) yield { name, data: JSON.parse(data) };
+    }
+  }
+}
+
+function addSource(turn, source) {
+  const details = add(turn, "details");
+  const summary = add(details, "summary", "", `[${source.number}] ${source.path} `);
+  add(summary, "small", "", `${text.lines} ${source.start_line}-${source.end_line} · ${source.date ?? text.undated}`);
+  if (source.headings.length) add(details, "small", "", source.headings.join(" > "));
+  add(details, "pre", "", source.quote);
+}
+
+function add(parent, tag, className = "", content = "") {
+  const element = document.createElement(tag);
+  element.className = className;
+  element.textContent = content;
+  parent.append(element);
+  return element;
+}
+
+function shown(detail) { return Object.assign(new Error(detail), { shown: detail }); }
+
+function setBusy(busy) {
+  find("send").hidden = busy;
+  find("stop").hidden = !busy;
+  if (!busy) find("message").focus();
+}

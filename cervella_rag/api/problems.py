@@ -1,0 +1,63 @@
+"""Errors at the HTTP door: `application/problem+json`, as RFC 9457 describes it."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from cervella_rag.api.schemas import Problem
+from cervella_rag.errors import CervellaError, InvalidRequestError
+
+_log = logging.getLogger(__name__)
+
+
+def problem_body(status: int, code: str, detail: str, request_id: str) -> dict[str, Any]:
+    """Return the error object."""
+    title = HTTPStatus(status).phrase
+    body = Problem(title=title, status=status, detail=detail, code=code, request_id=request_id)
+    return body.model_dump()
+
+
+def problem(status: int, code: str, detail: str, request_id: str) -> JSONResponse:
+    """Return the error as a response."""
+    body = problem_body(status, code, detail, request_id)
+    return JSONResponse(body, status, media_type="application/problem+json")
+
+
+def describe(error: Exception, request_id: str) -> dict[str, Any]:
+    """Return the error object of any exception; what is not ours says nothing of itself."""
+    known = error if isinstance(error, CervellaError) else CervellaError()
+    return problem_body(known.status, known.code, str(known), request_id)
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of `app` a problem."""
+
+    @app.exception_handler(CervellaError)
+    async def _ours(request: Request, error: CervellaError) -> JSONResponse:
+        return problem(error.status, error.code, str(error), request.state.request_id)
+
+    @app.exception_handler(RequestValidationError)
+    async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"] if part != "body")
+        return await _ours(request, InvalidRequestError(field=field or "body", reason=first["msg"]))
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> JSONResponse:
+        code = HTTPStatus(error.status_code).name.lower()
+        response = problem(error.status_code, code, str(error.detail), request.state.request_id)
+        response.headers.update(error.headers or {})
+        return response
+
+    @app.exception_handler(Exception)
+    async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+        _log.error("request %s failed", request.state.request_id, exc_info=error)
+        body = describe(error, request.state.request_id)
+        return JSONResponse(body, 500, media_type="application/problem+json")

@@ -1,0 +1,323 @@
+"""The shapes at the door, shared by the HTTP API and by `--json` of the command line."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import date
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from cervella_rag.domain import Answer, Citation, Filters, Hit, Kind, Message, Question, Retrieval
+from cervella_rag.retrieval.stats import Stats
+
+
+def _empty_is_none(value: object) -> object:
+    return None if value == "" else value
+
+
+class FiltersModel(BaseModel):
+    """Conditions every hit must meet."""
+
+    project: str | None = Field(None, description="Project the document belongs to.")
+    kind: Annotated[Kind | None, BeforeValidator(_empty_is_none)] = Field(
+        None, description="What sort of record it is."
+    )
+    session: str | None = Field(None, description="Working session; 159 also finds 159e.")
+    since: date | None = Field(None, description="First date, inclusive.")
+    until: date | None = Field(None, description="Last date, inclusive.")
+    path_prefix: str | None = Field(None, description="How the path begins, relative to its root.")
+
+    def to_domain(self) -> Filters:
+        """Return the same conditions as a plain value."""
+        return Filters(
+            project=self.project,
+            kind=self.kind.value if self.kind else None,
+            session=self.session,
+            since=self.since.isoformat() if self.since else None,
+            until=self.until.isoformat() if self.until else None,
+            path_prefix=self.path_prefix,
+        )
+
+
+class MessageModel(BaseModel):
+    """One half of an earlier turn."""
+
+    role: Literal["user", "assistant"]
+    content: str
+
+
+class SearchRequest(BaseModel):
+    """A question to find passages for."""
+
+    question: str
+    top_k: int = Field(10, ge=1, le=100)
+    history: list[MessageModel] = Field([], max_length=100)
+    filters: FiltersModel = FiltersModel()
+    explain: bool = Field(False, description="Add the scores of each list and what was understood.")
+
+    def to_domain(self) -> Question:
+        """Return the question as a plain value."""
+        return _question(self.question, self.history, self.filters)
+
+
+class ChatRequest(BaseModel):
+    """A message to answer."""
+
+    message: str
+    conversation_id: str | None = Field(None, max_length=100)
+    history: list[MessageModel] = Field([], max_length=100)
+    stream: bool = False
+    filters: FiltersModel = FiltersModel()
+
+    def to_domain(self) -> Question:
+        """Return the question as a plain value."""
+        return _question(self.message, self.history, self.filters)
+
+
+def _question(text: str, history: list[MessageModel], filters: FiltersModel) -> Question:
+    turns = tuple(Message(turn.role, turn.content) for turn in history)
+    return Question(text, turns, filters.to_domain())
+
+
+class _FromAttributes(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+
+class ScoresModel(_FromAttributes):
+    """Scores of one hit; null where a list did not rank it."""
+
+    lexical: float | None
+    dense: float | None
+    fused: float | None
+    rerank: float | None
+
+
+class HitModel(BaseModel):
+    """A passage found."""
+
+    chunk_id: str
+    path: str
+    root: str
+    title: str
+    headings: list[str]
+    start_line: int
+    end_line: int
+    text: str
+    paths: list[str]
+    score: float
+    scores: ScoresModel
+    date: str | None
+    session: str | None
+    project: str | None
+    kind: str
+    status: str | None
+    retired: str | None
+    superseded_by: str | None
+    why: str
+
+    @classmethod
+    def of(cls, hit: Hit) -> HitModel:
+        """Return the outer shape of `hit`."""
+        chunk, metadata = hit.chunk, hit.chunk.metadata
+        return cls(
+            chunk_id=chunk.chunk_id,
+            path=chunk.path,
+            root=chunk.root,
+            title=metadata.title,
+            headings=list(chunk.headings),
+            start_line=chunk.start_line,
+            end_line=chunk.end_line,
+            text=chunk.text,
+            paths=list(chunk.paths),
+            score=hit.score,
+            scores=ScoresModel.model_validate(hit.scores),
+            date=metadata.date,
+            session=metadata.session,
+            project=metadata.project,
+            kind=metadata.kind,
+            status=metadata.status,
+            retired=chunk.retired,
+            superseded_by=None,
+            why=hit.why,
+        )
+
+
+class IndexInfoModel(_FromAttributes):
+    """The generation that answered."""
+
+    generation: int
+    documents: int
+    chunks: int
+
+
+class SearchResponse(BaseModel):
+    """What was found. `exact` is null until counted facts are answered by code."""
+
+    hits: list[HitModel]
+    enough: bool
+    closest: list[HitModel]
+    understood: dict[str, Any]
+    exact: None = None
+    index: IndexInfoModel
+    took_ms: float
+
+    @classmethod
+    def of(cls, retrieval: Retrieval) -> SearchResponse:
+        """Return the outer shape of `retrieval`."""
+        return cls(
+            hits=[HitModel.of(hit) for hit in retrieval.hits],
+            enough=retrieval.enough,
+            closest=[HitModel.of(hit) for hit in retrieval.closest],
+            understood=retrieval.understood,
+            index=IndexInfoModel.model_validate(retrieval.index),
+            took_ms=retrieval.took_ms,
+        )
+
+
+class CitationModel(_FromAttributes):
+    """A numbered pointer to lines of a source."""
+
+    number: int
+    path: str
+    title: str
+    headings: list[str]
+    start_line: int
+    end_line: int
+    date: str | None
+    session: str | None
+    status: str | None
+    retired: str | None
+    quote: str
+
+    @classmethod
+    def of(cls, citation: Citation) -> CitationModel:
+        """Return the outer shape of `citation`."""
+        return cls.model_validate(citation)
+
+
+class AnswerModel(_FromAttributes):
+    """A finished answer."""
+
+    answer: str
+    grounded: bool
+    mode: str
+    citations: list[CitationModel]
+    conversation_id: str
+    turn_id: str
+    model: str
+    usage: dict[str, int]
+    timings_ms: dict[str, float]
+    provenance: dict[str, Any]
+
+    @classmethod
+    def of(cls, answer: Answer) -> AnswerModel:
+        """Return the outer shape of `answer`."""
+        return cls.model_validate(answer)
+
+
+class SkippedModel(_FromAttributes):
+    """A file left out by a rule."""
+
+    path: str
+    rule: str
+
+
+class RefusedModel(_FromAttributes):
+    """A file that could not be read, and why."""
+
+    path: str
+    reason: str
+
+
+class IndexReportModel(_FromAttributes):
+    """What a run of `index` did; counts are files unless named otherwise."""
+
+    added: int
+    changed: int
+    moved: int
+    retired: int
+    removed: int
+    unchanged: int
+    skipped: list[SkippedModel]
+    refused: list[RefusedModel]
+    documents: int
+    chunks: int
+    embedded: int
+    generation: int
+    took_ms: float
+    roots: dict[str, str]
+
+
+class JobStarted(BaseModel):
+    """A re-index that was accepted."""
+
+    job_id: str
+
+
+class JobModel(BaseModel):
+    """State of re-indexing: "idle", "running", "done" or "failed"."""
+
+    state: Literal["idle", "running", "done", "failed"]
+    job_id: str | None = None
+    stage: str | None = None
+    done: int = 0
+    total: int = 0
+    error: str | None = None
+    report: IndexReportModel | None = None
+
+
+class StatsModel(BaseModel):
+    """What the index holds."""
+
+    generation: int
+    created: str
+    documents: int
+    chunks: int
+    retired_chunks: int
+    embedder: str
+    dimension: int
+    chunking: str
+    roots: dict[str, str]
+    kinds: dict[str, int]
+    projects: dict[str, int]
+    languages: dict[str, int]
+    dated: int
+    undated: list[str]
+    newest: str | None
+
+    @classmethod
+    def of(cls, stats: Stats) -> StatsModel:
+        """Return the outer shape of `stats`."""
+        return cls.model_validate({**asdict(stats.manifest), **asdict(stats)})
+
+
+class HealthModel(BaseModel):
+    """Alive."""
+
+    status: Literal["ok"] = "ok"
+
+
+class PartModel(BaseModel):
+    """One part's health."""
+
+    ready: bool
+    detail: str
+
+
+class ReadyModel(BaseModel):
+    """Whether she can answer, part by part."""
+
+    status: Literal["ready", "degraded", "not_ready"]
+    parts: dict[str, PartModel]
+
+
+class Problem(BaseModel):
+    """An error, as RFC 9457 describes it."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str

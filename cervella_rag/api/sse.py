@@ -1,0 +1,70 @@
+"""A turn's events as server-sent events, with a comment now and then so that nobody hangs up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Any
+
+from cervella_rag.api.schemas import AnswerModel, CitationModel
+from cervella_rag.domain import Done, Event, Sources, Status, Token
+
+_log = logging.getLogger(__name__)
+_PING = b": ping\n\n"
+
+
+def encode(event: Event) -> bytes:
+    """Return one event as it goes over the wire."""
+    match event:
+        case Status(stage):
+            return _frame("status", {"stage": stage})
+        case Sources(citations):
+            sources = [CitationModel.of(citation).model_dump() for citation in citations]
+            return _frame("sources", {"sources": sources})
+        case Token(text):
+            return _frame("token", {"text": text})
+        case Done(answer):
+            return _frame("done", AnswerModel.of(answer).model_dump())
+
+
+def _frame(name: str, data: dict[str, Any]) -> bytes:
+    return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
+
+
+async def stream(
+    first: Event,
+    rest: AsyncGenerator[Event],
+    ping_seconds: float,
+    describe: Callable[[Exception], dict[str, Any]],
+) -> AsyncIterator[bytes]:
+    """Yield the frames of a turn; an error becomes the last event.
+
+    Closing this generator, as happens when the client leaves, closes the turn and so the voice.
+
+    Args:
+        first: The event that was waited for before answering 200.
+        rest: The events after it.
+        ping_seconds: Longest silence.
+        describe: Exception to the error object.
+    """
+    yield encode(first)
+    waiting = asyncio.ensure_future(anext(rest))
+    try:
+        while True:
+            done, _ = await asyncio.wait({waiting}, timeout=ping_seconds)
+            if not done:
+                yield _PING
+                continue
+            yield encode(waiting.result())
+            waiting = asyncio.ensure_future(anext(rest))
+    except StopAsyncIteration:
+        return
+    except Exception as error:  # noqa: BLE001 - the outermost door: only the stream is left to tell it
+        _log.exception("a stream failed")
+        yield _frame("error", describe(error))
+    finally:
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        await rest.aclose()

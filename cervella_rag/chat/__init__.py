@@ -1,0 +1,1 @@
+"""Hits become a cited answer: one turn, end to end."""

@@ -1,0 +1,381 @@
+"""The values that travel through Cervella, from a file on disk to a cited answer.
+
+Everything here is frozen and knows nothing of libraries, disks or networks. The order below is the
+order in which data flows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+
+class Kind(StrEnum):
+    """What sort of record a document is."""
+
+    DECISION = "decision"
+    LESSON = "lesson"
+    RESEARCH = "research"
+    SESSION = "session"
+    STATE = "state"
+    ROADMAP = "roadmap"
+    IDEA = "idea"
+    REPORT = "report"
+    HANDOFF = "handoff"
+    CONSCIOUSNESS = "consciousness"
+    RULE = "rule"
+    PERSONA = "persona"
+    SPECIFICATION = "specification"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A folder (or a single file) that belongs to the memory.
+
+    Attributes:
+        name: Short name, unique among the roots; it is what hits and citations show.
+        location: Absolute path on this machine.
+    """
+
+    name: str
+    location: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A readable text file of the memory.
+
+    Attributes:
+        root: Name of the root that holds it.
+        path: Path relative to the root, "/" separated.
+        sha256: Hex digest of the file's bytes.
+        text: Content decoded as UTF-8, line ends normalised to LF, so line numbers stay true.
+    """
+
+    root: str
+    path: str
+    sha256: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file left out by a named rule of the settings."""
+
+    path: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A file that should have been indexed and could not be; `reason` says why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What was found under the roots, in path order."""
+
+    sources: tuple[Source, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    refused: tuple[Refused, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A run of lines that markdown sees as one thing.
+
+    Attributes:
+        kind: "heading", "paragraph", "list_item", "table", "code" or "rule".
+        start_line: First line, 1-based.
+        end_line: Last line, inclusive.
+        level: Heading level 1-6, otherwise 0.
+        title: Heading text without markup, otherwise "".
+    """
+
+    kind: str
+    start_line: int
+    end_line: int
+    level: int = 0
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a document says about itself, in its header, name, place and footer.
+
+    Attributes:
+        title: First heading, or the file name.
+        date: ISO date the document speaks for, or None.
+        date_source: Where the date came from: "header", "early", "name", "footer" or "part".
+        project: Project the document belongs to, or None.
+        session: Working session with its suffix, for example "159e", or None.
+        kind: What sort of record it is.
+        status: Status as written, trimmed of decoration, or None.
+        author: Author as written, or None.
+        language: "it", "en" or "pt".
+        volatile: True where the file is rewritten in place and ages quickly.
+        template: True where the file is an empty form.
+    """
+
+    title: str
+    date: str | None = None
+    date_source: str | None = None
+    project: str | None = None
+    session: str | None = None
+    kind: Kind = Kind.OTHER
+    status: str | None = None
+    author: str | None = None
+    language: str = "it"
+    volatile: bool = False
+    template: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Text and metadata read from one source, with every place that holds the same bytes.
+
+    Attributes:
+        paths: All paths with exactly this content under the same root; the first one is its own.
+    """
+
+    source: Source
+    metadata: Metadata
+    blocks: tuple[Block, ...]
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a document that is indexed.
+
+    Attributes:
+        chunk_id: UUID, stable while the path and the indexed text stay the same.
+        headings: Heading path that holds every line of the chunk, outermost first.
+        start_line: First line in the file, 1-based.
+        end_line: Last line, inclusive.
+        text: Those lines as they are in the file, at most 500 estimated tokens; for display.
+        index_text: File name, headings and cleaned words; for embedding and lexical search.
+    """
+
+    chunk_id: str
+    root: str
+    path: str
+    paths: tuple[str, ...]
+    sha256: str
+    headings: tuple[str, ...]
+    start_line: int
+    end_line: int
+    text: str
+    index_text: str
+    metadata: Metadata
+    retired: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SparseVector:
+    """Lexical weights: `indices[i]` is a term number (unsigned 32-bit), `values[i]` its weight."""
+
+    indices: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A chunk with its vectors, as the vector store keeps it.
+
+    Attributes:
+        dense: L2-normalised float32 values, or None in a lexical-only index.
+    """
+
+    chunk: Chunk
+    dense: tuple[float, ...] | None
+    lexical: SparseVector
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Conditions every hit must meet; None means any. Dates are ISO and inclusive."""
+
+    project: str | None = None
+    kind: str | None = None
+    session: str | None = None
+    since: str | None = None
+    until: str | None = None
+    path_prefix: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn's half: `role` is "user" or "assistant"."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, with what was said before and what the answer may draw from."""
+
+    text: str
+    history: tuple[Message, ...] = ()
+    filters: Filters = Filters()
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Scores of one hit: BM25, cosine similarity, reciprocal rank fusion; None where not ranked."""
+
+    lexical: float | None = None
+    dense: float | None = None
+    fused: float | None = None
+    rerank: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A chunk found for a question, best first; `why` tells a person what matched."""
+
+    chunk: Chunk
+    scores: Scores
+    why: str = ""
+
+    @property
+    def score(self) -> float:
+        """The score that ranked it."""
+        return self.scores.fused or self.scores.lexical or self.scores.dense or 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class IndexInfo:
+    """The generation that answered."""
+
+    generation: int
+    documents: int
+    chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """What was found: hits when there is enough to answer from, otherwise the closest ones."""
+
+    question: Question
+    hits: tuple[Hit, ...]
+    enough: bool
+    closest: tuple[Hit, ...]
+    understood: dict[str, object]
+    index: IndexInfo
+    took_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A numbered pointer from the answer's text to lines of a source.
+
+    Attributes:
+        number: What stands between brackets in the answer, from 1.
+        start_line: First line of `quote` in the file, 1-based.
+        end_line: Its last line, inclusive.
+        quote: Those lines as they are in the file.
+    """
+
+    number: int
+    path: str
+    title: str
+    headings: tuple[str, ...]
+    start_line: int
+    end_line: int
+    date: str | None
+    session: str | None
+    status: str | None
+    retired: str | None
+    quote: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a voice is given to speak from.
+
+    Attributes:
+        language: "it", "en" or "pt": the question's.
+        hits: What the answer may use, in the order of the citations.
+        citations: The same, numbered, each with its most telling lines.
+        grounded: False where the memory holds no answer and only comes close.
+    """
+
+    question: str
+    language: str
+    hits: tuple[Hit, ...]
+    citations: tuple[Citation, ...]
+    grounded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A finished answer and everything needed to check it."""
+
+    answer: str
+    grounded: bool
+    mode: str
+    citations: tuple[Citation, ...]
+    conversation_id: str
+    turn_id: str
+    model: str
+    usage: dict[str, int]
+    timings_ms: dict[str, float]
+    provenance: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexReport:
+    """What one run of `index` did; counts are documents unless named otherwise."""
+
+    added: int = 0
+    changed: int = 0
+    moved: int = 0
+    retired: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    skipped: tuple[Skipped, ...] = ()
+    refused: tuple[Refused, ...] = ()
+    documents: int = 0
+    chunks: int = 0
+    embedded: int = 0
+    generation: int = 0
+    took_ms: float = 0.0
+    roots: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A turn's first sign of life: what she is doing."""
+
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What the answer will draw from; comes once, before the first token."""
+
+    citations: tuple[Citation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """The next piece of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The finished answer; the last event of a turn."""
+
+    answer: Answer
+
+
+Event = Status | Sources | Token | Done

@@ -1,0 +1,160 @@
+"""What can go wrong, ordered by who must act.
+
+CervellaError
+├── ConfigurationError      the operator: a setting, a folder, an index to build
+│   ├── InvalidSettingError
+│   ├── RootMissingError
+│   ├── MemoryEmptyError
+│   ├── IndexAbsentError
+│   ├── IndexMismatchError
+│   ├── PortTakenError
+│   ├── HostRefusedError
+│   └── EvaluationFileError
+├── RequestError            the caller: the question or its filters
+│   ├── QuestionEmptyError
+│   ├── QuestionTooLongError
+│   └── InvalidRequestError
+└── UpstreamError           a part she depends on: the store, the embedder, another writer
+    ├── IndexLockedError
+    ├── EmbedderError
+    └── StoreError
+
+There is no branch for the author of a memory file yet: a file that cannot be read is a `Refused`
+entry of the report, not an exception, because it must not stop the other files.
+
+The words are in prompts/messages.toml under [errors]; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from cervella_rag.messages import message
+
+
+class CervellaError(Exception):
+    """Root of every error of ours.
+
+    Attributes:
+        code: Stable identifier; also the name of the text in the message catalogue.
+        status: HTTP status at the door.
+        exit_code: What the command line returns.
+        details: Values for the placeholders of the text.
+    """
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, **details: object) -> None:
+        self.details = details
+        super().__init__(self.text("en"))
+
+    def text(self, language: str) -> str:
+        """Return what happened and what to do, in `language`."""
+        return message(f"errors.{self.code}", language, **self.details)
+
+
+class ConfigurationError(CervellaError):
+    """The operator must change a setting, a folder or the index."""
+
+    status: ClassVar[int] = 503
+    exit_code: ClassVar[int] = 2
+
+
+class InvalidSettingError(ConfigurationError):
+    """A setting has a value that cannot be used."""
+
+    code: ClassVar[str] = "invalid_setting"
+
+
+class RootMissingError(ConfigurationError):
+    """A folder of the memory is not there or cannot be read."""
+
+    code: ClassVar[str] = "root_missing"
+
+
+class MemoryEmptyError(ConfigurationError):
+    """The folders hold nothing that can be indexed."""
+
+    code: ClassVar[str] = "memory_empty"
+
+
+class IndexAbsentError(ConfigurationError):
+    """Nothing has been indexed yet."""
+
+    code: ClassVar[str] = "index_absent"
+
+
+class IndexMismatchError(ConfigurationError):
+    """The index was made with another embedder, chunking or format."""
+
+    code: ClassVar[str] = "index_mismatch"
+
+
+class PortTakenError(ConfigurationError):
+    """Another program listens on the port."""
+
+    code: ClassVar[str] = "port_taken"
+
+
+class HostRefusedError(ConfigurationError):
+    """Listening beyond this machine is refused while there are no keys."""
+
+    code: ClassVar[str] = "host_refused"
+
+
+class EvaluationFileError(ConfigurationError):
+    """An evaluation file is missing or has a line that cannot be read."""
+
+    code: ClassVar[str] = "evaluation_file"
+
+
+class RequestError(CervellaError):
+    """The caller must change the request."""
+
+    status: ClassVar[int] = 422
+    exit_code: ClassVar[int] = 2
+
+
+class QuestionEmptyError(RequestError):
+    """There is no question."""
+
+    code: ClassVar[str] = "question_empty"
+
+
+class QuestionTooLongError(RequestError):
+    """The question is longer than the limit."""
+
+    code: ClassVar[str] = "question_too_long"
+
+
+class InvalidRequestError(RequestError):
+    """A field of the request cannot be used."""
+
+    code: ClassVar[str] = "invalid_request"
+
+
+class UpstreamError(CervellaError):
+    """A part she depends on failed; trying again later may help."""
+
+    status: ClassVar[int] = 503
+    exit_code: ClassVar[int] = 1
+
+
+class IndexLockedError(UpstreamError):
+    """Another process is writing the index."""
+
+    code: ClassVar[str] = "index_locked"
+
+
+class EmbedderError(UpstreamError):
+    """The embedder could not be loaded or failed on a text."""
+
+    code: ClassVar[str] = "embedder_failed"
+
+
+class StoreError(UpstreamError):
+    """The vector store failed or its files are damaged."""
+
+    code: ClassVar[str] = "store_failed"

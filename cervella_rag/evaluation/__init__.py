@@ -1,0 +1,1 @@
+"""Measures: does she find it, does she answer it."""

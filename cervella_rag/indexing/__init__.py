@@ -1,0 +1,1 @@
+"""Chunks become an index that always shows one whole generation."""

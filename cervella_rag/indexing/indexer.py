@@ -1,0 +1,195 @@
+"""Folders become the next generation of the index, and only what changed is embedded again.
+
+What the index holds is asked of the points themselves: there is no second book that can disagree.
+A file that disappears is retired, not deleted: its chunks stay, marked with the day it was last
+seen. A file that could not be read this time keeps what is known of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import chain
+
+from cervella_rag.domain import Chunk, IndexReport, Metadata, Point, Root, Scan
+from cervella_rag.errors import MemoryEmptyError
+from cervella_rag.indexing.plan import Key, Plan, Stored, plan, stored_documents
+from cervella_rag.memory.chunker import Chunker
+from cervella_rag.memory.lexical import encode_document
+from cervella_rag.memory.sncp import DocumentReader, Place, relate
+from cervella_rag.memory.sources import SourceReader
+from cervella_rag.protocols import Embedder, Manifest, StoreWriter, VectorStore
+
+Progress = Callable[[str, int, int], None]
+"""Stage ("read" or "embed"), how many are done, how many there are."""
+
+_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class IndexerParts:
+    """What an indexer is made of; an embedder of None makes a lexical-only index."""
+
+    sources: SourceReader
+    documents: DocumentReader
+    chunker: Chunker
+    chunking: str
+    embedder: Embedder | None
+    store: VectorStore
+
+
+class Indexer:
+    """Brings the index to the state of the folders."""
+
+    def __init__(self, parts: IndexerParts) -> None:
+        self._parts = parts
+
+    def run(
+        self,
+        roots: Sequence[Root],
+        *,
+        rebuild: bool = False,
+        dry_run: bool = False,
+        progress: Progress = lambda stage, done, total: None,
+    ) -> IndexReport:
+        """Read the roots and publish a new generation if anything changed.
+
+        Raises:
+            RootMissingError: A root cannot be listed.
+            MemoryEmptyError: A root holds nothing to index; the index stays as it is.
+            IndexMismatchError: The index was made otherwise and `rebuild` was not asked for.
+            IndexLockedError: Another process is writing.
+            EmbedderError, StoreError: A part failed; the index stays as it is.
+        """
+        started = time.perf_counter()
+        with self._parts.store.write() as writer:
+            current = writer.current
+            if current and not rebuild:
+                current.manifest.require(self._parts.embedder, self._parts.chunking)
+            scan = self._parts.sources.read(roots)
+            _check_not_empty(roots, scan)
+            stored = stored_documents(current.chunks()) if current else {}
+            todo = plan(scan, frozenset(root.name for root in roots), stored, rebuild=rebuild)
+            locations = {root.name: str(root.location) for root in roots}
+            is_same = todo.is_empty and current is not None and current.manifest.roots == locations
+            embedded = 0
+            if not (dry_run or is_same):
+                job = _Job(todo, stored, writer, rebuild, progress)
+                embedded = self._fill(job, [*self._read(job), *_retired(job)])
+                self._publish(writer, locations, len(scan.sources))
+        reader = self._parts.store.read()
+        return IndexReport(
+            **todo.counts,
+            skipped=scan.skipped,
+            refused=scan.refused,
+            documents=reader.manifest.documents if reader else 0,
+            chunks=reader.manifest.chunks if reader else 0,
+            embedded=embedded,
+            generation=reader.manifest.generation if reader else 0,
+            took_ms=round((time.perf_counter() - started) * 1000, 1),
+            roots=locations,
+        )
+
+    def _read(self, job: _Job) -> list[Chunk]:
+        """Read and cut every document to write."""
+        total = len(job.todo.write)
+        documents = []
+        for done, (source, paths) in enumerate(job.todo.write, 1):
+            documents.append(self._parts.documents.read(source, paths))
+            job.progress("read", done, total)
+        related = relate(documents, _neighbours(job.stored))
+        return [chunk for document in related for chunk in self._parts.chunker.chunk(document)]
+
+    def _fill(self, job: _Job, chunks: Sequence[Chunk]) -> int:
+        """Put chunks into the next generation; return how many of them had to be embedded."""
+        embedder = self._parts.embedder
+        vectors, embedded = self._vectors(job, chunks, embedder) if embedder else ({}, 0)
+        job.writer.begin(dimension=embedder.dimension if embedder else 0, fresh=job.rebuild)
+        if not job.rebuild:
+            job.writer.delete([c.chunk_id for key in job.todo.drop for c in job.stored[key].chunks])
+        job.writer.upsert(
+            Point(chunk, vectors.get(chunk.index_text), encode_document(chunk.index_text))
+            for chunk in chunks
+        )
+        return embedded
+
+    def _vectors(
+        self, job: _Job, chunks: Sequence[Chunk], embedder: Embedder
+    ) -> tuple[dict[str, tuple[float, ...]], int]:
+        """Return vectors by indexed text, and how many had to be made.
+
+        A chunk whose indexed text was in a document that is replaced, moved or retired keeps its
+        vector.
+        """
+        vectors = {} if job.rebuild else _known_vectors(job)
+        missing = [chunk.index_text for chunk in chunks if chunk.index_text not in vectors]
+        for start in range(0, len(missing), _BATCH):
+            batch = missing[start : start + _BATCH]
+            made = embedder.embed_documents(batch)
+            vectors.update(zip(batch, (tuple(vector.tolist()) for vector in made), strict=True))
+            job.progress("embed", start + len(batch), len(missing))
+        return vectors, len(missing)
+
+    def _publish(self, writer: StoreWriter, locations: dict[str, str], documents: int) -> None:
+        writer.publish(
+            Manifest(
+                **Manifest.wanted(self._parts.embedder, self._parts.chunking),
+                generation=writer.current.manifest.generation + 1 if writer.current else 1,
+                roots=locations,
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
+                documents=documents,
+                chunks=writer.count(),
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One run's plan, what it starts from and where it writes."""
+
+    todo: Plan
+    stored: Mapping[Key, Stored]
+    writer: StoreWriter
+    rebuild: bool
+    progress: Progress
+
+
+def _check_not_empty(roots: Iterable[Root], scan: Scan) -> None:
+    filled = {source.root for source in scan.sources}
+    for root in roots:
+        if root.name not in filled:
+            raise MemoryEmptyError(
+                path=str(root.location), skipped=len(scan.skipped), refused=len(scan.refused)
+            )
+
+
+def _neighbours(stored: Mapping[Key, Stored]) -> dict[Place, Metadata]:
+    return {
+        (key.root, path): document.chunks[0].metadata
+        for key, document in stored.items()
+        for path in document.paths
+    }
+
+
+def _retired(job: _Job) -> Iterator[Chunk]:
+    """Chunks to mark as retired; in a rebuild also those that were, carried over as they are."""
+    current = job.writer.current
+    last_seen = current.manifest.created[:10] if current else ""
+    for key, paths in job.todo.retire:
+        for chunk in job.stored[key].chunks:
+            yield replace(chunk, paths=paths, path=paths[0], retired=last_seen)
+    if job.rebuild:
+        dropped = frozenset(job.todo.drop)
+        for key, document in job.stored.items():
+            if document.retired and key not in dropped:
+                yield from document.chunks
+
+
+def _known_vectors(job: _Job) -> dict[str, tuple[float, ...]]:
+    """Vectors by indexed text, of the documents that this run replaces or retires."""
+    keys = chain(job.todo.drop, (key for key, _ in job.todo.retire))
+    texts = {chunk.chunk_id: chunk.index_text for key in keys for chunk in job.stored[key].chunks}
+    vectors = job.writer.current.vectors(list(texts)) if job.writer.current else {}
+    return {texts[chunk_id]: vector for chunk_id, vector in vectors.items()}

@@ -1,0 +1,1 @@
+"""Adapters: the voices that can speak an answer."""

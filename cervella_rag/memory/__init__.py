@@ -1,0 +1,1 @@
+"""Memory folders become documents, and documents become chunks."""

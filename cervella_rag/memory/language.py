@@ -1,0 +1,30 @@
+"""Which of the memory's three languages a text is in.
+
+Reference: https://pypi.org/project/py3langid/; on the 100 questions of the development set it is
+right every time when asked to choose among these three.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+LANGUAGES = ("it", "en", "pt")
+DEFAULT = "it"
+_SAMPLE_CHARACTERS = 3000
+_SURE = 0.6
+"""Least probability; below it, as with a bare name or "stato", the memory's own language is taken."""
+
+
+@cache
+def _identifier() -> LanguageIdentifier:
+    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    identifier.set_languages(list(LANGUAGES))
+    return identifier
+
+
+def detect_language(text: str) -> str:
+    """Return "it", "en" or "pt"; Italian where it cannot be told."""
+    language, probability = _identifier().classify(text[:_SAMPLE_CHARACTERS])
+    return str(language) if probability >= _SURE else DEFAULT

@@ -1,0 +1,90 @@
+"""Text becomes weighted terms for BM25: Italian first, accents and apostrophes folded.
+
+The memory spells one word three ways (`perche'`, `perché`, `perche`), so both sides are folded to
+plain letters before anything else. The inverse document frequency is left to the vector store, which
+knows the whole index; here stands the other half of BM25, term saturation and length.
+
+Reference: Robertson and Zaragoza, The Probabilistic Relevance Framework: BM25 and Beyond (2009).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+
+import Stemmer
+
+from cervella_rag.domain import SparseVector
+
+SATURATION = 1.2
+LENGTH_WEIGHT = 0.4
+"""Below the usual 0.75: chunks are packed to one size, so a long one is dense rather than verbose."""
+AVERAGE_TERMS = 230
+"""Terms of an average chunk. Fixed, so that a chunk's weights never depend on its neighbours."""
+
+_WORD = re.compile(r"\d+(?:[.,]\d+)+|[a-z0-9]+")
+_STOP_WORDS = frozenset(
+    """
+    a ad agli ai al alla alle allo anche c che chi ci come con cosa cui d da dagli dai dal dalla dalle
+    de degli dei del della delle dello di e ed era erano essere fa ha hai hanno ho i il in io l la le lei
+    lo loro lui m ma mi ne negli nei nel nella nelle nello noi non nostra nostre nostri nostro o oppure
+    per perche piu poi qual quale quali quando quanta quante quanti quanto quella quelle quelli quello
+    questa queste questi questo s se sei si siamo sia sono su sua sue sui sul sulla sulle suo suoi t ti
+    tra tu tuo un una uno v vi voi abbiamo avete avevamo stata stati stato
+    an and are as at be by did do does for from had has have how in is it its of on or our that the their
+    them then there they this to us was we were what when where which who why will with you your
+    ao aos as com como da das dos em essa esse esta este eu foi mais mas na nas no nos num numa os ou para
+    pela pelo por porque que quem seu sua sem ser uma um
+    """.split()
+)
+
+_STEMMER = Stemmer.Stemmer("italian")
+
+
+def fold(text: str) -> str:
+    """Return `text` in lower case without accents."""
+    decomposed = unicodedata.normalize("NFKD", text.lower())
+    return "".join(character for character in decomposed if not unicodedata.combining(character))
+
+
+def words(text: str) -> list[str]:
+    """Return the folded words of `text` in order, stop words left out."""
+    return [word for word in _WORD.findall(fold(text)) if word not in _STOP_WORDS]
+
+
+def terms(text: str) -> list[str]:
+    """Return every word of `text` twice: as it stands and, marked with "~", as its Italian stem.
+
+    A question that has the very word scores above one that shares only the stem; measured on 86 real
+    questions, MRR@10 of BM25 goes from .328 (stems) and .342 (words) to .361 (both).
+    """
+    found = words(text)
+    return found + ["~" + stem for stem in _STEMMER.stemWords(found)]
+
+
+def stems(text: str | Sequence[str]) -> frozenset[str]:
+    """Return the distinct stems of a text, or of words that were taken from one."""
+    return frozenset(_STEMMER.stemWords(words(text) if isinstance(text, str) else list(text)))
+
+
+def term_number(term: str) -> int:
+    """Return the number that stands for `term` in a sparse vector, the same on every machine."""
+    return zlib.crc32(term.encode())
+
+
+def encode_document(text: str) -> SparseVector:
+    """Return BM25 weights of a chunk, without the inverse document frequency."""
+    counts = Counter(map(term_number, terms(text)))
+    length = sum(counts.values()) / AVERAGE_TERMS
+    penalty = SATURATION * (1 - LENGTH_WEIGHT + LENGTH_WEIGHT * length)
+    weights = (count * (SATURATION + 1) / (count + penalty) for count in counts.values())
+    return SparseVector(tuple(counts), tuple(weights))
+
+
+def encode_query(text: str) -> SparseVector:
+    """Return the terms of a question, each with weight 1."""
+    numbers = dict.fromkeys(map(term_number, terms(text)))
+    return SparseVector(tuple(numbers), (1.0,) * len(numbers))

@@ -1,0 +1,185 @@
+"""Folders become sources: a walk that reads every text file once and names whatever it leaves out.
+
+A file is skipped when a rule of the settings says so, and refused when it should have been read and
+could not be. Nothing outside a root is ever opened.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pathspec import GitIgnoreSpec
+
+from cervella_rag.domain import Refused, Root, Scan, Skipped, Source
+from cervella_rag.errors import RootMissingError
+from cervella_rag.settings import MemorySettings
+
+_REASONS = {errno.EACCES: "permission denied", errno.ENOENT: "it vanished while being read"}
+
+
+def name_roots(locations: Iterable[Path]) -> tuple[Root, ...]:
+    """Give every location a short unique name, in the order given; the same location counts once.
+
+    Raises:
+        RootMissingError: A location does not exist or cannot be listed.
+    """
+    roots: dict[Path, Root] = {}
+    names: set[str] = set()
+    for location in locations:
+        absolute = location.expanduser().absolute()
+        if not os.access(absolute, os.R_OK):
+            raise RootMissingError(path=str(location))
+        if absolute in roots:
+            continue
+        plain = (absolute.name or "memory").lstrip(".") or "memory"
+        name = next(n for n in _numbered(plain) if n not in names)
+        names.add(name)
+        roots[absolute] = Root(name, absolute)
+    return tuple(roots.values())
+
+
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    number = 2
+    while True:
+        yield f"{name}-{number}"
+        number += 1
+
+
+class SourceReader:
+    """Reads the text files under roots, by the rules of the settings."""
+
+    def __init__(self, settings: MemorySettings) -> None:
+        self._max_bytes = settings.max_file_bytes
+        self._suffixes = frozenset(settings.text_suffixes)
+        self._rules = {name: GitIgnoreSpec.from_lines(lines) for name, lines in settings.skip.items()}
+
+    def read(self, roots: Iterable[Root]) -> Scan:
+        """Read everything under `roots`, in path order; a file under two roots belongs to the first.
+
+        Raises:
+            RootMissingError: A root vanished or cannot be listed, so nothing can be said of its files.
+        """
+        sources: list[Source] = []
+        skipped: list[Skipped] = []
+        refused: list[Refused] = []
+        seen: set[Path] = set()
+        for root in roots:
+            for path, file in self._walk(root, skipped, refused):
+                if file in seen:
+                    skipped.append(Skipped(path, "in_another_root"))
+                    continue
+                seen.add(file)
+                match self._read_file(root, path, file):
+                    case Source() as source:
+                        sources.append(source)
+                    case Skipped() as skip:
+                        skipped.append(skip)
+                    case Refused() as refusal:
+                        refused.append(refusal)
+        return Scan(tuple(sources), tuple(skipped), tuple(refused))
+
+    def _walk(
+        self, root: Root, skipped: list[Skipped], refused: list[Refused]
+    ) -> Iterator[tuple[str, Path]]:
+        if root.location.is_file():
+            yield root.location.name, root.location
+            return
+        folders = [root.location]
+        while folders:
+            folder = folders.pop()
+            try:
+                entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+            except OSError as error:
+                if folder == root.location:
+                    raise RootMissingError(path=str(root.location)) from error
+                refused.append(Refused(_relative(root, folder) + "/", _reason(error)))
+                continue
+            for entry in entries:
+                path = _relative(root, Path(entry.path))
+                if not entry.is_dir(follow_symlinks=False):
+                    yield path, Path(entry.path)
+                elif rule := self._rule(path + "/"):
+                    skipped.append(Skipped(path + "/", rule))
+                else:
+                    folders.append(Path(entry.path))
+
+    def _rule(self, path: str) -> str | None:
+        return next((name for name, spec in self._rules.items() if spec.match_file(path)), None)
+
+    def _read_file(self, root: Root, path: str, file: Path) -> Source | Skipped | Refused:
+        if excluded := self._exclusion(root, path, file):
+            return excluded
+        try:
+            data = _read_bytes(file, self._max_bytes)
+            text = _decode(data)
+        except _UnreadableError as error:
+            return Refused(path, str(error))
+        except OSError as error:
+            return Refused(path, _reason(error))
+        if not text.strip():
+            return Skipped(path, "empty")
+        return Source(root.name, path, hashlib.sha256(data).hexdigest(), text)
+
+    def _exclusion(self, root: Root, path: str, file: Path) -> Skipped | Refused | None:
+        if rule := self._rule(path):
+            return Skipped(path, rule)
+        if file.is_symlink():
+            return _judge_symlink(root, path, file)
+        if file.suffix.lower() not in self._suffixes:
+            return Skipped(path, "not_text")
+        return None
+
+
+class _UnreadableError(Exception):
+    """A file's content cannot be taken as text."""
+
+
+def _relative(root: Root, path: Path) -> str:
+    # A name that is not UTF-8 must still be shown and stored as text.
+    return os.fsencode(path.relative_to(root.location).as_posix()).decode("utf-8", "replace")
+
+
+def _reason(error: OSError) -> str:
+    return _REASONS.get(error.errno or 0) or error.strerror or str(error)
+
+
+def _judge_symlink(root: Root, path: str, link: Path) -> Skipped | Refused:
+    try:
+        target = link.resolve(strict=True)
+    except (OSError, RuntimeError):
+        return Refused(path, "symbolic link that leads nowhere")
+    if target.is_relative_to(root.location.resolve()):
+        return Skipped(path, "symlink_inside")  # what it points to is read in its own place
+    return Refused(path, "symbolic link that leaves its root")
+
+
+def _read_bytes(file: Path, limit: int) -> bytes:
+    # Opened without waiting and without following links, then checked on the open file: a name can
+    # change between the check and the read, and opening a FIFO to read would hang.
+    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as handle:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise _UnreadableError("not a regular file")
+        data = handle.read(limit + 1)
+    if len(data) > limit:
+        raise _UnreadableError(f"larger than {limit:,} bytes (memory.max_file_bytes)")
+    return data
+
+
+def _decode(data: bytes) -> str:
+    if b"\0" in data:
+        raise _UnreadableError("contains NUL bytes, so it is not text")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _UnreadableError(
+            f"not UTF-8 (byte 0x{data[error.start]:02x} at offset {error.start})"
+        ) from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")

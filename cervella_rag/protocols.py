@@ -1,0 +1,217 @@
+"""The seams: what Cervella needs from an embedder, a vector store and a voice, whoever makes them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cervella_rag.domain import Chunk, Filters, Point, Prompt, Scores, SparseVector
+from cervella_rag.errors import IndexMismatchError
+
+Vectors = NDArray[np.float32]
+
+
+class Embedder(Protocol):
+    """Makes vectors; loads its model on first use."""
+
+    @property
+    def name(self) -> str:
+        """Identity kept with the index; another name means vectors that cannot be compared."""
+        ...
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        ...
+
+    def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        """Return shape (len(texts), dimension), float32, L2-normalised.
+
+        Raises:
+            EmbedderError: The model cannot be loaded or failed.
+        """
+        ...
+
+    def embed_query(self, text: str) -> Vectors:
+        """Return shape (dimension,), float32, L2-normalised.
+
+        Raises:
+            EmbedderError: The model cannot be loaded or failed.
+        """
+        ...
+
+
+FORMAT = 1
+"""Raised when documents are read or kept differently, so that older indexes ask for a rebuild."""
+
+
+class Made(TypedDict):
+    """What must agree between an index and the program that opens it."""
+
+    format: int
+    embedder: str
+    dimension: int
+    chunking: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """How a generation was made; what a reader must match to use it.
+
+    Attributes:
+        format: Version of the payload and of what is read from files.
+        embedder: Name of the embedder, "none" for a lexical-only index.
+        dimension: Length of the dense vectors, 0 without an embedder.
+        chunking: Name of the chunking preset.
+        roots: Name of each root and its location.
+        created: When it was published, ISO with offset.
+        documents: Files of the memory in it, retired ones not counted.
+        chunks: Points in it, retired ones included.
+    """
+
+    format: int
+    generation: int
+    embedder: str
+    dimension: int
+    chunking: str
+    roots: dict[str, str]
+    created: str
+    documents: int
+    chunks: int
+
+    @staticmethod
+    def wanted(embedder: Embedder | None, chunking: str) -> Made:
+        """Return what an index must have been made with to be used with these parts."""
+        return Made(
+            format=FORMAT,
+            embedder=embedder.name if embedder else "none",
+            dimension=embedder.dimension if embedder else 0,
+            chunking=chunking,
+        )
+
+    def require(self, embedder: Embedder | None, chunking: str) -> None:
+        """Make sure this generation can be used with these parts.
+
+        Raises:
+            IndexMismatchError: It was made otherwise; the error says how, and what to run.
+        """
+        made = Made(
+            format=self.format, embedder=self.embedder, dimension=self.dimension, chunking=self.chunking
+        )
+        wanted = self.wanted(embedder, chunking)
+        if made != wanted:
+            raise IndexMismatchError(made=_describe(made), wanted=_describe(wanted))
+
+
+def _describe(made: Made) -> str:
+    return "embedder {embedder} ({dimension}), chunking {chunking}, format {format}".format(**made)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """One hybrid search: both vectors, what every hit must meet, and how the two lists are fused."""
+
+    lexical: SparseVector
+    dense: tuple[float, ...] | None
+    filters: Filters
+    limit: int
+    candidates: int
+    rrf_k: int
+    lexical_votes: int
+
+
+class StoreReader(Protocol):
+    """One whole published generation; never changes."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """How this generation was made."""
+        ...
+
+    def search(self, search: Search) -> list[tuple[Chunk, Scores]]:
+        """Return the best chunks, best first, fused by the engine.
+
+        Raises:
+            StoreError: The engine failed.
+        """
+        ...
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Return every chunk, in no order."""
+        ...
+
+    def vectors(self, chunk_ids: Sequence[str]) -> dict[str, tuple[float, ...]]:
+        """Return the dense vectors of those chunks that have one."""
+        ...
+
+
+class StoreWriter(Protocol):
+    """The one writer: fills the next generation in private and shows it in one step."""
+
+    @property
+    def current(self) -> StoreReader | None:
+        """The published generation, or None where there is none."""
+        ...
+
+    def begin(self, *, dimension: int, fresh: bool) -> None:
+        """Start the next generation, empty or as a copy of the current one."""
+        ...
+
+    def delete(self, chunk_ids: Sequence[str]) -> None:
+        """Take chunks out of the next generation."""
+        ...
+
+    def upsert(self, points: Iterable[Point]) -> None:
+        """Put points into the next generation."""
+        ...
+
+    def count(self) -> int:
+        """Return how many points the next generation has."""
+        ...
+
+    def publish(self, manifest: Manifest) -> None:
+        """Make the next generation the current one; readers see it whole or not at all."""
+        ...
+
+
+class VectorStore(Protocol):
+    """Keeps generations of points; any number of readers, one writer."""
+
+    def read(self) -> StoreReader | None:
+        """Return the published generation, or None where there is none.
+
+        Raises:
+            StoreError: It is there and cannot be opened.
+        """
+        ...
+
+    def write(self) -> AbstractContextManager[StoreWriter]:
+        """Become the one writer; what was not published is dropped at the end.
+
+        Raises:
+            IndexLockedError: Another process is writing.
+        """
+        ...
+
+
+class LLM(Protocol):
+    """A voice. The stream is the only way to speak; a whole answer is the joined stream."""
+
+    @property
+    def mode(self) -> str:
+        """Which voice this is: "ollama", "openai", "llama_cpp" or "memory_only"."""
+        ...
+
+    @property
+    def model(self) -> str:
+        """Name of the model, "" where there is none."""
+        ...
+
+    def stream(self, prompt: Prompt) -> AsyncIterator[str]:
+        """Yield the answer piece by piece; closing the stream stops the voice."""
+        ...

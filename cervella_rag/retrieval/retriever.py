@@ -1,0 +1,131 @@
+"""A question becomes hits: lexical and dense lists, fused by the engine, each hit with its reason."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from cervella_rag.domain import Chunk, Filters, Hit, IndexInfo, Question, Retrieval, Scores
+from cervella_rag.errors import IndexAbsentError, QuestionEmptyError, QuestionTooLongError
+from cervella_rag.memory.lexical import encode_query, words
+from cervella_rag.messages import message
+from cervella_rag.protocols import Embedder, Search, StoreReader, VectorStore
+from cervella_rag.retrieval.evidence import is_enough
+from cervella_rag.retrieval.query import search_text
+
+
+@dataclass(frozen=True, slots=True)
+class RetrieverOptions:
+    """How hits are found.
+
+    Attributes:
+        home: Where the index is looked for; named when there is none.
+        chunking: Preset the index must have been made with.
+        candidates: Chunks taken from each list before fusion.
+        rrf_k: Constant of reciprocal rank fusion.
+        lexical_votes: How often the lexical list counts for each time the dense one does.
+        question_characters: Longest question.
+        language: Language of the reasons given with hits.
+    """
+
+    home: str
+    chunking: str
+    candidates: int
+    rrf_k: int
+    lexical_votes: int
+    question_characters: int
+    language: str
+
+
+class Retriever:
+    """Finds chunks for a question; an embedder of None searches by words alone."""
+
+    def __init__(self, store: VectorStore, embedder: Embedder | None, options: RetrieverOptions) -> None:
+        self._store = store
+        self._embedder = embedder
+        self._options = options
+
+    def retrieve(self, question: Question, *, top_k: int = 10) -> Retrieval:
+        """Return the best `top_k` hits, best first.
+
+        Raises:
+            QuestionEmptyError, QuestionTooLongError: The question cannot be searched.
+            IndexAbsentError: Nothing is indexed.
+            IndexMismatchError: The index was made with other parts.
+            EmbedderError, StoreError: A part failed.
+        """
+        started = time.perf_counter()
+        self._check(question.text)
+        reader = self.reader()
+        text = search_text(question.text, question.history)
+        found = reader.search(self._search(text, question.filters, top_k))
+        asked = words(text)
+        hits = tuple(Hit(chunk, scores, self._why(asked, chunk, scores)) for chunk, scores in found)
+        enough = is_enough(asked, hits)
+        return Retrieval(
+            question=question,
+            hits=hits,
+            enough=enough,
+            closest=() if enough else hits[:3],
+            understood={"searched": text, "words": asked},
+            index=_info(reader),
+            took_ms=round((time.perf_counter() - started) * 1000, 2),
+        )
+
+    def reader(self) -> StoreReader:
+        """Return the published generation.
+
+        Raises:
+            IndexAbsentError: There is none.
+            IndexMismatchError: It was made with other parts.
+        """
+        reader = self._store.read()
+        if reader is None:
+            raise IndexAbsentError(home=self._options.home)
+        reader.manifest.require(self._embedder, self._options.chunking)
+        return reader
+
+    def warm(self) -> None:
+        """Load the index and the embedder, so that the first question does not wait for them.
+
+        Raises:
+            CervellaError: See `retrieve`.
+        """
+        self.reader()
+        if self._embedder:
+            self._embedder.embed_query("memoria")
+
+    def _check(self, text: str) -> None:
+        if not text.strip():
+            raise QuestionEmptyError
+        limit = self._options.question_characters
+        if len(text) > limit:
+            raise QuestionTooLongError(length=len(text), limit=limit)
+
+    def _search(self, text: str, filters: Filters, top_k: int) -> Search:
+        dense = tuple(self._embedder.embed_query(text).tolist()) if self._embedder else None
+        return Search(
+            lexical=encode_query(text),
+            dense=dense,
+            filters=filters,
+            limit=top_k,
+            candidates=max(self._options.candidates, top_k),
+            rrf_k=self._options.rrf_k,
+            lexical_votes=self._options.lexical_votes,
+        )
+
+    def _why(self, asked: list[str], chunk: Chunk, scores: Scores) -> str:
+        present = set(words(chunk.index_text))
+        shared = [word for word in dict.fromkeys(asked) if word in present]
+        reasons = []
+        if shared:
+            reasons.append(message("why.words", self._options.language, words=", ".join(shared)))
+        if scores.dense is not None:
+            similarity = f"{scores.dense:.2f}"
+            reasons.append(message("why.similar", self._options.language, similarity=similarity))
+        return "; ".join(reasons) or message("why.stems", self._options.language)
+
+
+def _info(reader: StoreReader) -> IndexInfo:
+    manifest = reader.manifest
+    return IndexInfo(manifest.generation, manifest.documents, manifest.chunks)

@@ -1,0 +1,196 @@
+"""Settings: environment, `.env` or `cervella.toml`, checked once at start and passed down.
+
+Every field says its unit and its bounds. The environment name is `CERVELLA_` and the field's path
+joined by `__`, for example `CERVELLA_CHUNKING__PRESET`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from cervella_rag.errors import InvalidSettingError
+from cervella_rag.messages import locale_language
+
+PRESETS: dict[str, tuple[int, int]] = {"350/50": (350, 50), "400/50": (400, 50), "512/15%": (512, 77)}
+
+SKIP_RULES: dict[str, list[str]] = {
+    "template": ["_TEMPLATE_*", "*_TEMPLATE.md"],
+    "secret": ["secrets/", "*.secret.*", ".env", ".env.*", "*.pem", "*.key", "id_rsa*", "id_ed25519*"],
+    "generated": ["**/reports/daily/*", "**/reports/weekly/*", "compliance_*.txt"],
+    "machinery": [".git/", "node_modules/", "__pycache__/", ".venv/", "venv/", ".DS_Store"],
+    "hidden": [".*", "!.sncp"],
+}
+
+TEXT_SUFFIXES: list[str] = [
+    ".md", ".markdown", ".txt", ".json", ".jsonl", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".csv",
+    ".py", ".js", ".ts", ".sh", ".sql", ".html", ".css",
+]  # fmt: skip
+
+VOLATILE: list[str] = [
+    "oggi.md", "mappa_viva.md", "prossimi_step.md", "domande_aperte.md", "stato.md",
+    "PROMPT_RIPRESA*", "NORD*", "*_MASTER.md",
+]  # fmt: skip
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MemorySettings(_Group):
+    """Which files are the memory, and which of them are left out."""
+
+    roots: list[Path] = Field([], description="Folders or single files of the memory; a JSON list.")
+    skip: dict[str, list[str]] = Field(
+        SKIP_RULES,
+        description="Rules that leave files out: name -> patterns as in .gitignore. Replaces the defaults.",
+    )
+    text_suffixes: list[str] = Field(
+        TEXT_SUFFIXES,
+        description="File endings that are read as text; others are skipped by the rule `not_text`.",
+    )
+    volatile: list[str] = Field(
+        VOLATILE, description="Patterns of files rewritten in place, which age quickly."
+    )
+    max_file_bytes: int = Field(5_000_000, ge=1, description="Larger files are refused, in bytes.")
+
+
+class ChunkingSettings(_Group):
+    """How documents are cut. A change asks for `cervella index --rebuild`."""
+
+    preset: Literal["350/50", "400/50", "512/15%"] = Field(
+        "350/50", description="Size and overlap of a chunk, in estimated tokens of cleaned text."
+    )
+
+    @property
+    def size_tokens(self) -> int:
+        """Largest chunk, in estimated tokens of cleaned text."""
+        return PRESETS[self.preset][0]
+
+    @property
+    def overlap_tokens(self) -> int:
+        """How much of the chunk before is repeated where a section is split, in estimated tokens."""
+        return PRESETS[self.preset][1]
+
+
+class EmbedderSettings(_Group):
+    """What makes vectors. A change asks for `cervella index --rebuild`."""
+
+    name: Literal["use", "none"] = Field(
+        "use",
+        description="`use`: Universal Sentence Encoder, multilingual, in process. `none`: lexical only.",
+    )
+
+
+class RetrievalSettings(_Group):
+    """How hits are found."""
+
+    candidates: int = Field(100, ge=10, le=1000, description="Chunks taken from each list before fusion.")
+    rrf_k: int = Field(
+        10, ge=1, le=1000, description="Constant of reciprocal rank fusion; small trusts the top more."
+    )
+    lexical_votes: int = Field(
+        2, ge=1, le=10, description="How often the lexical list counts for each time the dense one does."
+    )
+    answer_hits: int = Field(3, ge=1, le=10, description="Hits an answer is made from.")
+    question_characters: int = Field(4000, ge=1, le=100_000, description="Longest question, in characters.")
+
+
+class LLMSettings(_Group):
+    """Who speaks the answer."""
+
+    voice: Literal["auto", "memory_only"] = Field(
+        "auto", description="`memory_only` quotes the memory; `auto` takes the best voice there is."
+    )
+
+
+class APISettings(_Group):
+    """The HTTP door."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on; loopback only.")
+    port: int = Field(8000, ge=1, le=65535, description="TCP port.")
+    allowed_hosts: list[str] = Field(
+        ["127.0.0.1", "localhost", "[::1]"],
+        description="Host names a request may carry; others are refused (DNS rebinding).",
+    )
+    max_body_bytes: int = Field(1_000_000, ge=1000, description="Largest request body, in bytes.")
+    ping_seconds: float = Field(15.0, gt=0, description="Silence before a comment keeps a stream open.")
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CERVELLA_",
+        env_nested_delimiter="__",
+        env_file=".env",
+        env_file_encoding="utf-8",
+        toml_file="cervella.toml",
+        extra="ignore",
+        frozen=True,
+    )
+
+    home: Path = Field(
+        Path("~/.local/share/cervella"), description="Folder of the index and other kept data."
+    )
+    language: Annotated[Literal["auto", "it", "en"], NoDecode] = Field(
+        "auto", description="Language of the program's own words; `auto` follows the locale, Italian first."
+    )
+    memory: MemorySettings = MemorySettings()
+    chunking: ChunkingSettings = ChunkingSettings()
+    embedder: EmbedderSettings = EmbedderSettings()
+    retrieval: RetrievalSettings = RetrievalSettings()
+    llm: LLMSettings = LLMSettings()
+    api: APISettings = APISettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put `cervella.toml` last: the environment wins over files."""
+        return init_settings, env_settings, dotenv_settings, TomlConfigSettingsSource(settings_cls)
+
+    @model_validator(mode="after")
+    def _absolute_home(self) -> Self:
+        object.__setattr__(self, "home", self.home.expanduser().absolute())
+        return self
+
+    @property
+    def interface_language(self) -> str:
+        """The language of the program's own words: "it" or "en"."""
+        return locale_language() if self.language == "auto" else self.language
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the settings once.
+
+    Args:
+        overrides: Top-level fields that win over the environment; for tests and flags.
+
+    Raises:
+        InvalidSettingError: A value cannot be used; the variable to change is named.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]  # checked by pydantic itself
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = [str(part) for part in first["loc"]]
+        raise InvalidSettingError(
+            variable="CERVELLA_" + "__".join(path).upper(), value=first["input"], reason=first["msg"]
+        ) from error
+    except (OSError, ValueError) as error:
+        raise InvalidSettingError(variable="cervella.toml", value="", reason=error) from error

@@ -1,0 +1,158 @@
+"""How results look in a terminal: words from the catalogue, text from the memory printed as it is."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from cervella_rag.chat.citations import cite
+from cervella_rag.messages import locale_language, message
+
+if TYPE_CHECKING:
+    from cervella_rag.domain import Citation, Hit, IndexReport, Retrieval
+    from cervella_rag.retrieval.stats import Stats
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(key: str, **details: object) -> str:
+    """Return a message of the command line in the user's language."""
+    return message(f"cli.{key}", locale_language(), **details)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """Show how far a long step is, on stderr; yield what to tell it."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=err) as progress:
+        tasks: dict[str, Any] = {}
+
+        def tell(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(say(f"progress_{stage}"), total=total)
+            progress.update(tasks[stage], completed=done, total=total)
+
+        yield tell
+
+
+def show_report(report: IndexReport, *, dry_run: bool) -> None:
+    """Print what a run of `index` did; files left out are named, by rule or by reason."""
+    rules: dict[str, list[str]] = defaultdict(list)
+    for skip in report.skipped:
+        rules[skip.rule].append(skip.path)
+    for rule, paths in rules.items():
+        err.print(escape(say("skipped", rule=rule, count=len(paths))))
+        for path in paths:
+            err.print(f"  {escape(path)}")
+    if report.refused:
+        err.print(escape(say("refused", count=len(report.refused))), style="yellow")
+    for refusal in report.refused:
+        err.print(f"  {escape(refusal.path)}: {escape(refusal.reason)}")
+    names = ["added", "changed", "moved", "retired", "removed", "unchanged", "embedded"]
+    out.print(say("index_counts", **{name: getattr(report, name) for name in names}))
+    seconds = f"{report.took_ms / 1000:.1f}"
+    totals = {name: getattr(report, name) for name in ("documents", "chunks", "generation")}
+    out.print(say("would_index") if dry_run else say("indexed", seconds=seconds, **totals))
+
+
+def show_hits(retrieval: Retrieval, *, explain: bool) -> None:
+    """Print what a search found."""
+    if explain:
+        understood = retrieval.understood
+        asked = ", ".join(understood["words"])  # type: ignore[arg-type]  # a list of words
+        err.print(escape(say("understood", searched=understood["searched"], words=asked)), style="dim")
+    if not retrieval.hits:
+        out.print(say("nothing_found"))
+    elif not retrieval.enough:
+        err.print(say("not_enough"), style="yellow")
+    searched = str(retrieval.understood["searched"])
+    for hit, citation in zip(retrieval.hits, cite(retrieval.hits, searched), strict=True):
+        _show_hit(hit, citation, explain)
+
+
+def _show_hit(hit: Hit, citation: Citation, explain: bool) -> None:
+    chunk, metadata = hit.chunk, hit.chunk.metadata
+    place = [
+        say("lines", start=chunk.start_line, end=chunk.end_line),
+        metadata.date or say("undated"),
+        str(metadata.kind),
+        *([say("session", session=metadata.session)] if metadata.session else []),
+        *([metadata.project] if metadata.project else []),
+    ]
+    out.print(f"[bold]{citation.number}. {escape(chunk.path)}[/bold]  {escape(' · '.join(place))}")
+    if chunk.headings:
+        out.print(f"   [dim]{escape(' > '.join(chunk.headings))}[/dim]")
+    for line in filter(str.strip, citation.quote.split("\n")):
+        out.print(f"   {escape(line)}")
+    if explain:
+        scores = hit.scores
+        parts = {"fused": scores.fused, "lexical": scores.lexical, "dense": scores.dense}
+        shown = ", ".join(f"{name} {value:.3f}" for name, value in parts.items() if value is not None)
+        out.print(f"   [dim]{escape(hit.why)} ({shown})[/dim]")
+    out.print()
+
+
+def show_stats(stats: Stats) -> None:
+    """Print what the index holds."""
+    manifest = stats.manifest
+    out.print(
+        escape(
+            say(
+                "stats_text",
+                generation=manifest.generation,
+                created=manifest.created,
+                documents=manifest.documents,
+                chunks=manifest.chunks,
+                dated=stats.dated,
+                newest=stats.newest or "-",
+                embedder=manifest.embedder,
+                dimension=manifest.dimension,
+                chunking=manifest.chunking,
+            )
+        )
+    )
+    groups = {"roots": manifest.roots, "kinds": stats.kinds, "projects": stats.projects}
+    for name, values in {**groups, "languages": stats.languages}.items():
+        shown = ", ".join(f"{key} {value}" for key, value in values.items())
+        out.print(escape(f"{say(f'stats_{name}')}: {shown}"))
+    if stats.undated:
+        out.print(escape(f"{say('stats_undated')}: {', '.join(stats.undated)}"))
+
+
+def show_checks(checks: list[tuple[str, bool, str]]) -> None:
+    """Print the outcome of `doctor`: name, whether it is well, detail."""
+    for name, is_well, detail in checks:
+        mark = f"[green]{say('yes')}[/green]" if is_well else f"[red]{say('no')}[/red]"
+        out.print(f"{mark:>4}  {say(f'check_{name}')}: {escape(detail)}")
+
+
+def show_measures(report: dict[str, Any]) -> None:
+    """Print the measures of `eval retrieval` as a table."""
+    table = Table(title=say("eval_title", items=report["items"], **report["index"]))
+    columns = [("span", name) for name in report["overall"]["span"]]
+    columns += [("file", name) for name in ("hit@1", "hit@5")]
+    table.add_column("")
+    table.add_column("n", justify="right")
+    for group, name in columns:
+        table.add_column(f"{group}\n{name}", justify="right")
+    for kind, measures in {"": report["overall"], **report["kinds"]}.items():
+        cells = [_number(measures[group][name]) for group, name in columns]
+        table.add_row(kind, str(measures["items"]), *cells)
+    out.print(table)
+    for kind, older in report["older_above_newer"].items():
+        out.print(say("eval_older", kind=kind, share=_number(older["share"]), items=older["items"]))
+    right, wrong = (_number(report[name]) for name in ("unanswerable_abstained", "wrongly_abstained"))
+    out.print(say("eval_abstained", right=right, wrong=wrong))
+    out.print(say("eval_latency", **report["latency_ms"]))
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

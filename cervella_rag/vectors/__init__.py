@@ -1,0 +1,1 @@
+"""Adapters: embedders and Qdrant, each behind a protocol."""

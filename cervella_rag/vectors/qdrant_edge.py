@@ -1,0 +1,212 @@
+"""Qdrant's own engine inside this process: one shard in one folder.
+
+A shard that is published is never written again, so any number of processes may load it.
+
+Reference: https://qdrant.tech/documentation/edge/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import qdrant_edge as edge
+
+from cervella_rag.domain import Chunk, Filters, Point, Scores
+from cervella_rag.errors import StoreError
+from cervella_rag.protocols import Manifest, Search
+from cervella_rag.vectors.payload import (
+    DATE_FIELD,
+    DENSE,
+    KEYWORD_FIELDS,
+    LEXICAL,
+    from_payload,
+    to_payload,
+)
+
+_PAGE = 1000
+_BATCH = 256
+_TIES = 10
+"""Asked for beyond the limit: ranks fuse to equal scores, which the engine orders by chance."""
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+class EdgeShard:
+    """One shard of the embedded engine.
+
+    Raises:
+        StoreError: The files are damaged, or the engine refused an operation.
+    """
+
+    def __init__(self, shard: edge.EdgeShard, manifest: Manifest | None = None) -> None:
+        self._shard = shard
+        self._manifest = manifest
+
+    @classmethod
+    def create(cls, folder: Path, dimension: int) -> EdgeShard:
+        """Make an empty shard; a dimension of 0 makes a lexical-only one."""
+        folder.mkdir(parents=True)
+        dense = edge.EdgeVectorParams(size=max(dimension, 1), distance=edge.Distance.Cosine)
+        config = edge.EdgeConfig(
+            vectors={DENSE: dense} if dimension else None,
+            sparse_vectors={LEXICAL: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
+            # A generation is published whole or thrown away: a log would only be a second copy of it.
+            wal_enabled=False,
+        )
+        shard = cls(_guard(edge.EdgeShard.create, str(folder), config))
+        keyword = edge.KeywordIndexParams(prefix=True)
+        for name in KEYWORD_FIELDS:
+            shard._update(edge.UpdateOperation.create_field_index(name, keyword))
+        shard._update(edge.UpdateOperation.create_field_index(DATE_FIELD, edge.PayloadSchemaType.Datetime))
+        return shard
+
+    @classmethod
+    def load(cls, folder: Path, manifest: Manifest | None = None) -> EdgeShard:
+        """Open an existing shard."""
+        return cls(_guard(edge.EdgeShard.load, str(folder)), manifest)
+
+    @property
+    def manifest(self) -> Manifest:
+        """How this generation was made; only a published shard has one."""
+        if self._manifest is None:
+            raise StoreError(reason="the generation is not published yet")
+        return self._manifest
+
+    def search(self, search: Search) -> list[tuple[Chunk, Scores]]:
+        """Return the best chunks, best first; fusion happens in the engine.
+
+        The two lists are asked for beside the fused one only for their scores: one planned batch. A
+        list weighs more by being fused more than once, because the engine's own weights stretch ranks
+        instead of scaling scores, so that the first of a light list still counts as a first.
+        """
+        condition = _filter(search.filters)
+        lists: dict[str, edge.SparseVector | list[float]] = {
+            LEXICAL: edge.SparseVector(list(search.lexical.indices), list(search.lexical.values))
+        }
+        votes = {LEXICAL: search.lexical_votes, DENSE: 1}
+        if search.dense is not None:
+            lists[DENSE] = list(search.dense)
+        queries = {name: edge.Query.Nearest(vector, using=name) for name, vector in lists.items()}
+        requests = [
+            edge.QueryRequest(limit=search.candidates, query=query, filter=condition)
+            for query in queries.values()
+        ]
+        fused = edge.QueryRequest(
+            limit=search.limit + _TIES,
+            prefetches=[
+                edge.Prefetch(limit=search.candidates, query=query, filter=condition)
+                for name, query in queries.items()
+                for _ in range(votes[name])
+            ],
+            query=edge.Fusion.Rrf(k=search.rrf_k),
+            with_payload=True,
+        )
+        *ranked, best = _guard(self._shard.query_batch, edge.QueryBatchRequest([*requests, fused]))
+        scores = {
+            name: {str(point.id): point.score for point in points}
+            for name, points in zip(queries, ranked, strict=True)
+        }
+        found = [
+            (
+                from_payload(str(point.id), point.payload or {}),
+                Scores(
+                    lexical=scores[LEXICAL].get(str(point.id)),
+                    dense=scores.get(DENSE, {}).get(str(point.id)),
+                    fused=point.score,
+                ),
+            )
+            for point in best
+        ]
+        return sorted(found, key=_best_first)[: search.limit]
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Return every chunk, in the order of the ids."""
+        offset: edge.PointId | None = None
+        while True:
+            request = edge.ScrollRequest(offset=offset, limit=_PAGE, with_payload=True, with_vector=False)
+            records, offset = _guard(self._shard.scroll, request)
+            for record in records:
+                yield from_payload(str(record.id), record.payload or {})
+            if offset is None:
+                return
+
+    def vectors(self, chunk_ids: Sequence[str]) -> dict[str, tuple[float, ...]]:
+        """Return the dense vectors of those chunks that are here and have one."""
+        records = _guard(self._shard.retrieve, list(chunk_ids), False, [DENSE]) if chunk_ids else []
+        return {
+            str(record.id): tuple(record.vector[DENSE])
+            for record in records
+            if record.vector and DENSE in record.vector
+        }
+
+    def upsert(self, points: Iterable[Point]) -> None:
+        """Insert or replace points."""
+        batch: list[edge.Point] = []
+        for point in points:
+            batch.append(_point(point))
+            if len(batch) == _BATCH:
+                self._update(edge.UpdateOperation.upsert_points(batch))
+                batch = []
+        if batch:
+            self._update(edge.UpdateOperation.upsert_points(batch))
+
+    def delete(self, chunk_ids: Sequence[str]) -> None:
+        """Remove points; ids that are not here are ignored."""
+        if chunk_ids:
+            self._update(edge.UpdateOperation.delete_points(list(chunk_ids)))
+
+    def count(self) -> int:
+        """Return how many points there are."""
+        return int(_guard(self._shard.count, edge.CountRequest(exact=True)))
+
+    def optimize(self) -> None:
+        """Build what makes large shards fast, merge what is fragmented."""
+        _guard(self._shard.optimize)
+
+    def close(self) -> None:
+        """Write everything to disk and let go of the files."""
+        _guard(self._shard.flush)
+        _guard(self._shard.close)
+
+    def _update(self, operation: edge.UpdateOperation) -> None:
+        _guard(self._shard.update, operation)
+
+
+def _guard(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call the engine; it raises bare `Exception` for everything, so that is what is mapped."""
+    try:
+        return call(*args, **kwargs)
+    except Exception as error:
+        raise StoreError(reason=error) from error
+
+
+def _best_first(found: tuple[Chunk, Scores]) -> tuple[float, float, float, str]:
+    chunk, scores = found
+    return -(scores.fused or 0), -(scores.lexical or 0), -(scores.dense or 0), chunk.chunk_id
+
+
+def _point(point: Point) -> edge.Point:
+    vector: dict[str, object] = {
+        LEXICAL: edge.SparseVector(list(point.lexical.indices), list(point.lexical.values))
+    }
+    if point.dense is not None:
+        vector[DENSE] = list(point.dense)
+    return edge.Point(id=point.chunk.chunk_id, vector=vector, payload=to_payload(point.chunk))
+
+
+def _filter(filters: Filters) -> edge.Filter | None:
+    equal = {"project": filters.project, "kind": filters.kind, "sessions": filters.session}
+    must: list[edge.FieldCondition] = [
+        edge.FieldCondition(name, match=edge.MatchValue(value.lower()))
+        for name, value in equal.items()
+        if value
+    ]
+    if filters.path_prefix:
+        must.append(edge.FieldCondition("paths", match=edge.MatchPrefix(filters.path_prefix)))
+    if filters.since or filters.until:
+        days = edge.RangeDateTime(gte=filters.since, lte=filters.until)
+        must.append(edge.FieldCondition(DATE_FIELD, range=days))
+    return edge.Filter(must=must) if must else None
