@@ -178,14 +178,13 @@ def outer_shape(value: IndexReport | Retrieval | Answer | Stats) -> dict[str, An
 
     match value:
         case IndexReport():
-            model: schemas.BaseModel = schemas.IndexReportModel.model_validate(value)
+            return schemas.IndexReportModel.model_validate(value).model_dump(mode="json")
         case Retrieval():
-            model = schemas.SearchResponse.of(value)
+            return schemas.SearchResponse.of(value).model_dump(mode="json")
         case Answer():
-            model = schemas.AnswerModel.of(value)
+            return schemas.AnswerModel.of(value).model_dump(mode="json")
         case _:
-            model = schemas.StatsModel.of(value)
-    return model.model_dump(mode="json")
+            return schemas.StatsModel.of(value).model_dump(mode="json")
 
 
 def count_index(settings: Settings) -> Stats:

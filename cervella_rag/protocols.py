@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypedDict
@@ -158,6 +158,11 @@ class StoreWriter(Protocol):
         """The published generation, or None where there is none."""
         ...
 
+    @property
+    def generation(self) -> int:
+        """The number the next generation will have."""
+        ...
+
     def begin(self, *, dimension: int, fresh: bool) -> None:
         """Start the next generation, empty or as a copy of the current one."""
         ...
@@ -190,11 +195,16 @@ class VectorStore(Protocol):
         """
         ...
 
-    def write(self) -> AbstractContextManager[StoreWriter]:
+    def write(self, *, afresh: bool = False) -> AbstractContextManager[StoreWriter]:
         """Become the one writer; what was not published is dropped at the end.
+
+        Args:
+            afresh: Everything will be replaced, so a current generation that cannot be opened is
+                taken for none instead of being an error.
 
         Raises:
             IndexLockedError: Another process is writing.
+            StoreError: The current generation is there and cannot be opened.
         """
         ...
 
@@ -212,6 +222,6 @@ class LLM(Protocol):
         """Name of the model, "" where there is none."""
         ...
 
-    def stream(self, prompt: Prompt) -> AsyncIterator[str]:
+    def stream(self, prompt: Prompt) -> AsyncGenerator[str]:
         """Yield the answer piece by piece; closing the stream stops the voice."""
         ...

@@ -6,10 +6,11 @@ joined by `__`, for example `CERVELLA_CHUNKING__PRESET`.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -49,7 +50,9 @@ class _Group(BaseModel):
 class MemorySettings(_Group):
     """Which files are the memory, and which of them are left out."""
 
-    roots: list[Path] = Field([], description="Folders or single files of the memory; a JSON list.")
+    roots: Annotated[list[Path], NoDecode] = Field(
+        [], description="Folders or single files of the memory; several are separated as in PATH."
+    )
     skip: dict[str, list[str]] = Field(
         SKIP_RULES,
         description="Rules that leave files out: name -> patterns as in .gitignore. Replaces the defaults.",
@@ -62,6 +65,11 @@ class MemorySettings(_Group):
         VOLATILE, description="Patterns of files rewritten in place, which age quickly."
     )
     max_file_bytes: int = Field(5_000_000, ge=1, description="Larger files are refused, in bytes.")
+
+    @field_validator("roots", mode="before")
+    @classmethod
+    def _several(cls, value: object) -> object:
+        return [path for path in value.split(os.pathsep) if path] if isinstance(value, str) else value
 
 
 class ChunkingSettings(_Group):
@@ -142,7 +150,7 @@ class Settings(BaseSettings):
     home: Path = Field(
         Path("~/.local/share/cervella"), description="Folder of the index and other kept data."
     )
-    language: Annotated[Literal["auto", "it", "en"], NoDecode] = Field(
+    language: Literal["auto", "it", "en"] = Field(
         "auto", description="Language of the program's own words; `auto` follows the locale, Italian first."
     )
     memory: MemorySettings = MemorySettings()

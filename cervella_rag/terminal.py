@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -119,8 +119,13 @@ def show_stats(stats: Stats) -> None:
             )
         )
     )
-    groups = {"roots": manifest.roots, "kinds": stats.kinds, "projects": stats.projects}
-    for name, values in {**groups, "languages": stats.languages}.items():
+    groups: dict[str, Mapping[str, object]] = {
+        "roots": manifest.roots,
+        "kinds": stats.kinds,
+        "projects": stats.projects,
+        "languages": stats.languages,
+    }
+    for name, values in groups.items():
         shown = ", ".join(f"{key} {value}" for key, value in values.items())
         out.print(escape(f"{say(f'stats_{name}')}: {shown}"))
     if stats.undated:

@@ -38,9 +38,14 @@ def _rows(model: type[BaseModel], prefix: str) -> list[str]:
             continue
         default = field.default
         shown = json.dumps(default if isinstance(default, (dict, list, int, float)) else str(default))
-        meaning = " ".join([field.description or "", *map(str, field.metadata)])
-        rows.append(f"| `{variable}` | `{shown.replace('|', chr(92) + '|')}` | {meaning.strip()} |")
+        bounds = "".join(f" {text}." for text in filter(None, map(_bound, field.metadata)))
+        rows.append(f"| `{variable}` | `{shown}` | {field.description}{bounds} |")
     return rows
+
+
+def _bound(constraint: object) -> str:
+    words = {"ge": "At least", "gt": "More than", "le": "At most"}
+    return next((f"{words[n]} {getattr(constraint, n)}" for n in words if hasattr(constraint, n)), "")
 
 
 def commands() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,6 @@ from cervella_rag.api.schemas import (
     StatsModel,
 )
 from cervella_rag.chat.assistant import Assistant
-from cervella_rag.domain import Event
 from cervella_rag.errors import CervellaError
 from cervella_rag.retrieval.retriever import Retriever
 from cervella_rag.retrieval.stats import count
@@ -85,6 +84,7 @@ def _warm(retriever: Retriever) -> None:
     """Load the embedder and the index, so that the first question does not wait for them."""
     try:
         retriever.warm()
+        retriever.reader()
     except CervellaError as error:
         _log.warning("%s", error)
 
@@ -113,7 +113,7 @@ async def health() -> HealthModel:
 
 
 @router.get("/health/ready", responses={503: {"model": ReadyModel}})
-def ready(retriever: TheRetriever, assistant: TheAssistant) -> Response:
+def ready(request: Request, retriever: TheRetriever, assistant: TheAssistant) -> Response:
     """Tell whether she can answer; 503 with the reason of each part until she can."""
     parts = {"voice": PartModel(ready=True, detail=assistant.llm.mode)}
     for name, check in (("index", retriever.reader), ("embedder", retriever.warm)):
@@ -121,7 +121,7 @@ def ready(retriever: TheRetriever, assistant: TheAssistant) -> Response:
             check()
             parts[name] = PartModel(ready=True, detail="ok")
         except CervellaError as error:
-            parts[name] = PartModel(ready=False, detail=str(error))
+            parts[name] = PartModel(ready=False, detail=error.text(problems.language(request)))
     is_ready = all(part.ready for part in parts.values())
     body = ReadyModel(status="ready" if is_ready else "not_ready", parts=parts)
     return JSONResponse(body.model_dump(), 200 if is_ready else 503)
@@ -140,9 +140,9 @@ async def chat(body: ChatRequest, request: Request, assistant: TheAssistant) -> 
     question = body.to_domain()
     if not body.stream:
         return AnswerModel.of(await assistant.reply(question, body.conversation_id))
-    events = cast(AsyncGenerator[Event], assistant.stream(question, body.conversation_id))
+    events = assistant.stream(question, body.conversation_id)
     first = await anext(events)  # what fails before it still gets its own status
-    describe = partial(problems.describe, request_id=request.state.request_id)
+    describe = partial(problems.describe, request)
     return StreamingResponse(
         sse.stream(first, events, request.app.state.ping_seconds, describe),
         media_type="text/event-stream",

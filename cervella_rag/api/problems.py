@@ -26,14 +26,19 @@ def problem_body(status: int, code: str, detail: str, request_id: str) -> dict[s
 
 def problem(status: int, code: str, detail: str, request_id: str) -> JSONResponse:
     """Return the error as a response."""
-    body = problem_body(status, code, detail, request_id)
-    return JSONResponse(body, status, media_type="application/problem+json")
+    return _response(problem_body(status, code, detail, request_id))
 
 
-def describe(error: Exception, request_id: str) -> dict[str, Any]:
+def language(request: Request) -> str:
+    """Return "it" where the client asks for Italian first, otherwise "en"."""
+    return "it" if request.headers.get("accept-language", "").lower().startswith("it") else "en"
+
+
+def describe(request: Request, error: Exception) -> dict[str, Any]:
     """Return the error object of any exception; what is not ours says nothing of itself."""
     known = error if isinstance(error, CervellaError) else CervellaError()
-    return problem_body(known.status, known.code, str(known), request_id)
+    detail = known.text(language(request))
+    return problem_body(known.status, known.code, detail, request.state.request_id)
 
 
 def install(app: FastAPI) -> None:
@@ -41,7 +46,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(CervellaError)
     async def _ours(request: Request, error: CervellaError) -> JSONResponse:
-        return problem(error.status, error.code, str(error), request.state.request_id)
+        return _response(describe(request, error))
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -59,5 +64,8 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, error: Exception) -> JSONResponse:
         _log.error("request %s failed", request.state.request_id, exc_info=error)
-        body = describe(error, request.state.request_id)
-        return JSONResponse(body, 500, media_type="application/problem+json")
+        return _response(describe(request, error))
+
+
+def _response(body: dict[str, Any]) -> JSONResponse:
+    return JSONResponse(body, body["status"], media_type="application/problem+json")

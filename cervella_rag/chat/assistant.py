@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -40,7 +40,7 @@ class Assistant:
     answer_hits: int
     detect_language: Callable[[str], str]
 
-    async def stream(self, question: Question, conversation_id: str | None = None) -> AsyncIterator[Event]:
+    async def stream(self, question: Question, conversation_id: str | None = None) -> AsyncGenerator[Event]:
         """Yield a status, the sources, the tokens and, last, the finished answer.
 
         Closing the stream stops the voice. Errors of retrieval come before the first event.

@@ -64,7 +64,7 @@ class Indexer:
             EmbedderError, StoreError: A part failed; the index stays as it is.
         """
         started = time.perf_counter()
-        with self._parts.store.write() as writer:
+        with self._parts.store.write(afresh=rebuild) as writer:
             current = writer.current
             if current and not rebuild:
                 current.manifest.require(self._parts.embedder, self._parts.chunking)
@@ -136,7 +136,7 @@ class Indexer:
         writer.publish(
             Manifest(
                 **Manifest.wanted(self._parts.embedder, self._parts.chunking),
-                generation=writer.current.manifest.generation + 1 if writer.current else 1,
+                generation=writer.generation,
                 roots=locations,
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
                 documents=documents,

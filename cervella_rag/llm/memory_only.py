@@ -7,7 +7,7 @@ prompts/answers/, one file a language.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from functools import cached_property
 from pathlib import Path
 
@@ -45,7 +45,7 @@ class MemoryOnlyLLM:
         environment.filters["quoted"] = quoted
         return environment
 
-    async def stream(self, prompt: Prompt) -> AsyncIterator[str]:
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[str]:
         """Yield the composed answer word by word."""
         template = self._environment.get_template(f"memory_only.{prompt.language}.md.j2")
         text = template.render(citations=prompt.citations, grounded=prompt.grounded)

@@ -123,10 +123,11 @@ class DocumentReader:
 def relate(
     documents: Iterable[Document], neighbours: Mapping[Place, Metadata] = MappingProxyType({})
 ) -> tuple[Document, ...]:
-    """Fill what a document says only through others: the date of a part, the project it names.
+    """Fill what a document says only through others: a part's date, the project, a bare session number.
 
     A second part without a date takes its first part's. A document without a project takes the one
     project that its title and first lines name, among the projects that the memory itself declares.
+    Three digits at the end of a name are a session only where another document declares that session.
 
     Args:
         documents: The documents to fill.
@@ -136,14 +137,23 @@ def relate(
     known = {**neighbours, **{_place(document): document.metadata for document in documents}}
     dates = _part_dates(known)
     projects = _known_projects(known.values())
-    return tuple(_relate(document, dates, projects) for document in documents)
+    sessions = frozenset(metadata.session for metadata in known.values() if metadata.session)
+    related = []
+    for document in documents:
+        metadata = replace(
+            document.metadata,
+            project=_belongs_to(document, projects),
+            session=document.metadata.session or _named_session(document, sessions),
+        )
+        if metadata.date is None and (date := dates.get(_whole(_place(document)))):
+            metadata = replace(metadata, date=date, date_source="part")
+        related.append(replace(document, metadata=metadata))
+    return tuple(related)
 
 
-def _relate(document: Document, dates: dict[Place, str], projects: tuple[str, ...]) -> Document:
-    metadata = document.metadata
-    if metadata.date is None and (date := dates.get(_whole(_place(document)))):
-        metadata = replace(metadata, date=date, date_source="part")
-    return replace(document, metadata=replace(metadata, project=_belongs_to(document, projects)))
+def _named_session(document: Document, sessions: frozenset[str]) -> str | None:
+    match = _NAME_SESSION.search(PurePosixPath(document.source.path).stem)
+    return match[1] if match and match[1] in sessions else None
 
 
 def _place(document: Document) -> Place:
@@ -180,8 +190,8 @@ def _date(lines: list[str], fields: dict[str, str], name: str) -> tuple[str | No
 
 def _session(lines: list[str], fields: dict[str, str], name: str) -> str | None:
     declared = next((fields[key] for key in _SESSION_KEYS if key in fields), "")
-    if match := re.match(r"\W*(?:S(?:essione)?\s*)?(\d{1,4}[a-z]?)\b", declared):
-        return match[1]
+    if match := _SESSION.search(f"sessione {declared}") or _SHORT_SESSION.search(declared):
+        return match[1].lower()
     head = "\n".join(lines[:HEADER_LINES])
     foot = "\n".join([line for line in lines if line.strip()][-FOOTER_LINES:])
     for pattern, text in (
@@ -190,7 +200,6 @@ def _session(lines: list[str], fields: dict[str, str], name: str) -> str | None:
         (_SESSION, head),
         (_SHORT_SESSION, head),
         (_SESSION, foot),
-        (_NAME_SESSION, name),
     ):
         if match := pattern.search(text):
             return match[1].lower()

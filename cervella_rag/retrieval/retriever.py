@@ -86,12 +86,11 @@ class Retriever:
         return reader
 
     def warm(self) -> None:
-        """Load the index and the embedder, so that the first question does not wait for them.
+        """Load the embedder, so that the first question does not wait for it.
 
         Raises:
-            CervellaError: See `retrieve`.
+            EmbedderError: It cannot be loaded.
         """
-        self.reader()
         if self._embedder:
             self._embedder.embed_query("memoria")
 

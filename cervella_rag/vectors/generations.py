@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,6 +28,8 @@ from cervella_rag.domain import Point
 from cervella_rag.errors import IndexLockedError, StoreError
 from cervella_rag.protocols import Manifest, StoreReader
 from cervella_rag.vectors.qdrant_edge import EdgeShard
+
+_log = logging.getLogger(__name__)
 
 _KEPT = 2
 """Published generations that stay on disk: the current one, and the one a reader may be opening."""
@@ -56,7 +59,7 @@ class EmbeddedStore:
                 return self._open
             try:
                 shard = self._load(name)
-            except (StoreError, FileNotFoundError):
+            except StoreError:
                 if self._current() == name:
                     raise
                 continue  # it was replaced and removed between reading its name and opening it
@@ -65,28 +68,32 @@ class EmbeddedStore:
         raise StoreError(reason=f"generation {name} vanished while being opened")
 
     @contextmanager
-    def write(self) -> Iterator[Writer]:
+    def write(self, *, afresh: bool = False) -> Iterator[Writer]:
         """See `VectorStore`."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with _locked(self._folder / "lock"):
             self._sweep()
-            writer = Writer(self._folder, self.read())
+            writer = Writer(self._folder, self._read_to_replace() if afresh else self.read())
             try:
                 yield writer
             finally:
                 writer.discard()
 
-    def _current(self) -> str:
+    def _read_to_replace(self) -> StoreReader | None:
         try:
-            return (self._folder / "current").read_text().strip()
-        except FileNotFoundError:
-            return ""
+            return self.read()
+        except StoreError as error:
+            _log.warning("%s", error)
+            return None
+
+    def _current(self) -> str:
+        return _current(self._folder)
 
     def _load(self, name: str) -> EdgeShard:
         folder = self._folder / "generations" / name
         try:
             manifest = Manifest(**json.loads((folder / "manifest.json").read_text()))
-        except (ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise StoreError(reason=f"{folder / 'manifest.json'}: {error}") from error
         return EdgeShard.load(folder / "shard", manifest)
 
@@ -110,6 +117,7 @@ class Writer:
         self._staging = folder / f"next-{os.getpid()}"
         self._shard: EdgeShard | None = None
         self.current = current
+        self.generation = int(_current(folder) or 0) + 1
 
     def begin(self, *, dimension: int, fresh: bool) -> None:
         """See `StoreWriter`."""
@@ -162,6 +170,13 @@ class Writer:
         if self._shard is None:
             raise StoreError(reason="the next generation was not begun")
         return self._shard
+
+
+def _current(folder: Path) -> str:
+    try:
+        return (folder / "current").read_text().strip()
+    except FileNotFoundError:
+        return ""
 
 
 def _generation_name(number: int) -> str:

@@ -44,7 +44,7 @@ def to_payload(chunk: Chunk) -> dict[str, Any]:
 
 def from_payload(chunk_id: str, payload: dict[str, Any]) -> Chunk:
     """Return the chunk that `to_payload` wrote."""
-    values = {name: payload.get(name) for name in _METADATA}
+    values: dict[str, Any] = {name: payload.get(name) for name in _METADATA}
     values["kind"] = Kind(payload["kind"])
     values["volatile"] = payload["volatile"] == "yes"
     values["template"] = payload["template"] == "yes"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, cast
 
 import qdrant_edge as edge
 
@@ -101,7 +101,7 @@ class EdgeShard:
                 for name, query in queries.items()
                 for _ in range(votes[name])
             ],
-            query=edge.Fusion.Rrf(k=search.rrf_k),
+            query=edge.Fusion.Rrf(k=search.rrf_k),  # type: ignore[arg-type]  # its stub hides the subclass
             with_payload=True,
         )
         *ranked, best = _guard(self._shard.query_batch, edge.QueryBatchRequest([*requests, fused]))
@@ -136,11 +136,12 @@ class EdgeShard:
     def vectors(self, chunk_ids: Sequence[str]) -> dict[str, tuple[float, ...]]:
         """Return the dense vectors of those chunks that are here and have one."""
         records = _guard(self._shard.retrieve, list(chunk_ids), False, [DENSE]) if chunk_ids else []
-        return {
-            str(record.id): tuple(record.vector[DENSE])
-            for record in records
-            if record.vector and DENSE in record.vector
-        }
+        found: dict[str, tuple[float, ...]] = {}
+        for record in records:
+            named = cast(dict[str, list[float]], record.vector or {})
+            if DENSE in named:
+                found[str(record.id)] = tuple(named[DENSE])
+        return found
 
     def upsert(self, points: Iterable[Point]) -> None:
         """Insert or replace points."""
@@ -189,7 +190,7 @@ def _best_first(found: tuple[Chunk, Scores]) -> tuple[float, float, float, str]:
 
 
 def _point(point: Point) -> edge.Point:
-    vector: dict[str, object] = {
+    vector: dict[str, list[float] | edge.SparseVector | list[list[float]]] = {
         LEXICAL: edge.SparseVector(list(point.lexical.indices), list(point.lexical.values))
     }
     if point.dense is not None:
@@ -199,7 +200,7 @@ def _point(point: Point) -> edge.Point:
 
 def _filter(filters: Filters) -> edge.Filter | None:
     equal = {"project": filters.project, "kind": filters.kind, "sessions": filters.session}
-    must: list[edge.FieldCondition] = [
+    must: list[edge.ConditionType] = [
         edge.FieldCondition(name, match=edge.MatchValue(value.lower()))
         for name, value in equal.items()
         if value

@@ -1,0 +1,130 @@
+"""What tests share: fixture memories, a cheap embedder, and the parts put together as in production."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cervella_rag import bootstrap
+from cervella_rag.domain import IndexReport
+from cervella_rag.indexing.indexer import Indexer, IndexerParts
+from cervella_rag.memory.chunker import Chunker
+from cervella_rag.memory.language import detect_language
+from cervella_rag.memory.sentences import split_long_text
+from cervella_rag.memory.sncp import DocumentReader
+from cervella_rag.memory.sources import SourceReader, name_roots
+from cervella_rag.protocols import Embedder, Vectors
+from cervella_rag.settings import SKIP_RULES, Settings
+from cervella_rag.vectors.generations import EmbeddedStore
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting of the machine reaches a test, and every test has its own home."""
+    for name in [name for name in os.environ if name.startswith("CERVELLA_")]:
+        if not name.startswith("CERVELLA_TEST_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("CERVELLA_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("CERVELLA_LANGUAGE", "en")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def january(tmp_path: Path) -> Path:
+    """A copy of the January layout, free to change."""
+    return Path(shutil.copytree(FIXTURES / "january", tmp_path / "january"))
+
+
+@pytest.fixture
+def march(tmp_path: Path) -> Path:
+    """A copy of the March layout: a project folder with a hidden .sncp."""
+    return Path(shutil.copytree(FIXTURES / "march", tmp_path / "march"))
+
+
+@pytest.fixture(scope="session")
+def material() -> Path:
+    """The shared material: a real memory and questions about it."""
+    folder = Path(os.environ.get("CERVELLA_TEST_MATERIAL", Path(__file__).parents[2] / "shared"))
+    if not (folder / "memory" / "sncp").is_dir():
+        pytest.skip(f"the shared material is not in {folder} (CERVELLA_TEST_MATERIAL)")
+    return folder
+
+
+class HashEmbedder:
+    """Words hashed into 64 dimensions: real vectors, no model, counts its work."""
+
+    name = "hash-64"
+    dimension = 64
+
+    def __init__(self) -> None:
+        self.embedded: list[str] = []
+
+    def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        """See `Embedder`."""
+        self.embedded.extend(texts)
+        return np.stack([self.embed_query(text) for text in texts])
+
+    def embed_query(self, text: str) -> Vectors:
+        """See `Embedder`."""
+        vector = np.full(self.dimension, 1e-3, np.float32)
+        for word in text.lower().split():
+            vector[hashlib.sha256(word.encode()).digest()[0] % self.dimension] += 1
+        normalised: Vectors = vector / np.linalg.norm(vector)
+        return normalised
+
+
+@pytest.fixture
+def embedder() -> HashEmbedder:
+    """A fresh cheap embedder."""
+    return HashEmbedder()
+
+
+@pytest.fixture
+def settings() -> Settings:
+    """The settings of a fresh installation, with the test's own home."""
+    return bootstrap.load_settings()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> EmbeddedStore:
+    """An embedded store of its own."""
+    return EmbeddedStore(tmp_path / "home" / "index")
+
+
+def make_indexer(store: EmbeddedStore, embedder: Embedder | None, settings: Settings) -> Indexer:
+    """Return an indexer as in production, with a given store and embedder."""
+    return Indexer(
+        IndexerParts(
+            sources=SourceReader(settings.memory),
+            documents=DocumentReader(
+                volatile=settings.memory.volatile,
+                template=SKIP_RULES["template"],
+                detect_language=detect_language,
+            ),
+            chunker=Chunker(350, 50, split_long_text),
+            chunking="350/50",
+            embedder=embedder,
+            store=store,
+        )
+    )
+
+
+Index = Callable[..., IndexReport]
+
+
+@pytest.fixture
+def index(store: EmbeddedStore, embedder: HashEmbedder, settings: Settings) -> Index:
+    """Index some folders into the test's store: `index(folder, ..., rebuild=True)`."""
+
+    def run(*folders: Path, **options: bool) -> IndexReport:
+        return make_indexer(store, embedder, settings).run(name_roots(folders), **options)
+
+    return run

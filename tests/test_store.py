@@ -1,0 +1,189 @@
+"""What every vector store must do; the embedded engine is the first to be held to it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cervella_rag.domain import Chunk, Filters, Kind, Metadata, Point
+from cervella_rag.errors import StoreError
+from cervella_rag.memory.lexical import encode_document, encode_query
+from cervella_rag.protocols import Manifest, Search, VectorStore
+from cervella_rag.vectors.generations import EmbeddedStore
+
+TEXTS = {
+    "forno": ("Il forno a legna tiene sei ore", [1.0, 0.0]),
+    "farina": ("La farina tipo 1 assorbe acqua", [0.0, 1.0]),
+    "lievito": ("Il lievito va pesato", [0.6, 0.8]),
+}
+IDS = {name: f"00000000-0000-5000-8000-00000000000{number}" for number, name in enumerate(TEXTS)}
+DATES = {"forno": "2026-01-10", "farina": "2026-01-08", "lievito": None}
+
+
+@pytest.fixture(params=["embedded"])
+def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> VectorStore:
+    return {"embedded": EmbeddedStore}[request.param](tmp_path / "index")
+
+
+def chunk(name: str, text: str) -> Chunk:
+    kind = Kind.LESSON if name == "lievito" else Kind.RESEARCH
+    metadata = Metadata(title=name, date=DATES[name], kind=kind, project="pizza", session="159e")
+    return Chunk(IDS[name], "memory", f"cucina/{name}.md", (f"cucina/{name}.md", f"copie/{name}.md"),
+                 "0" * 64, ("Cucina",), 3, 5, text, text, metadata)  # fmt: skip
+
+
+def points() -> Iterator[Point]:
+    for name, (text, vector) in TEXTS.items():
+        yield Point(chunk(name, text), tuple(vector), encode_document(text))
+
+
+def manifest(generation: int) -> Manifest:
+    return Manifest(1, generation, "test", 2, "350/50", {"memory": "/m"}, "2026-01-11T00:00:00+00:00", 3, 3)
+
+
+def publish(store: VectorStore, generation: int = 1) -> None:
+    with store.write() as writer:
+        writer.begin(dimension=2, fresh=True)
+        writer.upsert(points())
+        writer.publish(manifest(generation))
+
+
+def find(
+    store: VectorStore, text: str, vector: tuple[float, float] | None = None, **filters: str
+) -> list[str]:
+    reader = store.read()
+    assert reader is not None
+    search = Search(encode_query(text), vector, Filters(**filters), 10, 50, 10, 2)
+    return [found.metadata.title for found, _ in reader.search(search)]
+
+
+def test_is_absent_until_published(any_store: VectorStore) -> None:
+    assert any_store.read() is None
+    with any_store.write() as writer:
+        writer.begin(dimension=2, fresh=True)
+        writer.upsert(points())
+        assert any_store.read() is None
+    assert any_store.read() is None
+
+
+def test_gives_back_what_was_put_in(any_store: VectorStore) -> None:
+    publish(any_store)
+    reader = any_store.read()
+    assert reader is not None
+    assert {found.chunk_id: found for found in reader.chunks()} == {
+        point.chunk.chunk_id: point.chunk for point in points()
+    }
+    vector = reader.vectors([IDS["lievito"]])[IDS["lievito"]]
+    np.testing.assert_allclose(vector, [0.6, 0.8], rtol=1e-6)
+
+
+def test_fuses_words_and_meaning(any_store: VectorStore) -> None:
+    publish(any_store)
+    assert find(any_store, "farina") == ["farina"]
+    assert find(any_store, "farina", (1.0, 0.0))[:2] == ["farina", "forno"]
+    assert find(any_store, "Perché la FARINA?", (0.0, 1.0))[0] == "farina"
+
+
+def test_scores_tell_which_list_found_a_hit(any_store: VectorStore) -> None:
+    publish(any_store)
+    reader = any_store.read()
+    assert reader is not None
+    search = Search(encode_query("lievito"), (1.0, 0.0), Filters(), 3, 50, 10, 2)
+    scores = {found.metadata.title: scores for found, scores in reader.search(search)}
+    assert scores["lievito"].lexical
+    assert scores["forno"].lexical is None
+    assert scores["forno"].dense == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("filters", "titles"),
+    [
+        ({"kind": "lesson"}, {"lievito"}),
+        ({"project": "Pizza"}, {"forno", "farina", "lievito"}),
+        ({"project": "pasta"}, set()),
+        ({"session": "159"}, {"forno", "farina", "lievito"}),
+        ({"session": "159e"}, {"forno", "farina", "lievito"}),
+        ({"session": "15"}, set()),
+        ({"since": "2026-01-09"}, {"forno"}),
+        ({"since": "2026-01-08", "until": "2026-01-08"}, {"farina"}),
+        ({"path_prefix": "copie/fo"}, {"forno"}),
+    ],
+)
+def test_filters(any_store: VectorStore, filters: dict[str, str], titles: set[str]) -> None:
+    publish(any_store)
+    assert set(find(any_store, "forno farina lievito", (1.0, 1.0), **filters)) == titles
+
+
+def test_a_published_generation_never_changes(any_store: VectorStore) -> None:
+    publish(any_store)
+    before = any_store.read()
+    assert before is not None
+    with any_store.write() as writer:
+        writer.begin(dimension=2, fresh=False)
+        writer.delete([IDS["forno"]])
+        assert writer.count() == 2
+        writer.publish(manifest(2))
+    after = any_store.read()
+    assert after is not None
+    assert (len(list(before.chunks())), len(list(after.chunks()))) == (3, 2)
+    assert after.manifest.generation == 2
+
+
+def test_works_without_vectors(any_store: VectorStore) -> None:
+    with any_store.write() as writer:
+        writer.begin(dimension=0, fresh=True)
+        writer.upsert(Point(point.chunk, None, point.lexical) for point in points())
+        writer.publish(manifest(1))
+    assert find(any_store, "lievito") == ["lievito"]
+
+
+def test_finds_nothing_for_words_that_are_nowhere(any_store: VectorStore) -> None:
+    publish(any_store)
+    assert find(any_store, "astronave") == []
+    assert find(any_store, "!?") == []
+
+
+def test_answers_many_threads_at_once(any_store: VectorStore) -> None:
+    publish(any_store)
+    results: list[list[str]] = []
+    threads = [
+        threading.Thread(target=lambda: results.extend(find(any_store, "farina") for _ in range(20)))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [["farina"]] * 160
+
+
+def test_what_a_dead_writer_left_is_swept(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path / "index")
+    publish(store)
+    (tmp_path / "index" / "next-99999" / "shard").mkdir(parents=True)
+    (tmp_path / "index" / "generations" / "000009").mkdir()  # moved there, but the pointer was not
+    publish(store, 2)
+    assert sorted(path.name for path in (tmp_path / "index" / "generations").iterdir()) == [
+        "000001",
+        "000002",
+    ]
+    assert not list((tmp_path / "index").glob("next-*"))
+
+
+@pytest.mark.parametrize("damage", ["{", "{}"])
+def test_a_damaged_manifest_is_a_clear_error(tmp_path: Path, damage: str) -> None:
+    publish(EmbeddedStore(tmp_path / "index"))
+    (tmp_path / "index/generations/000001/manifest.json").write_text(damage)
+    with pytest.raises(StoreError, match="manifest.json.*cervella index --rebuild"):
+        EmbeddedStore(tmp_path / "index").read()
+
+
+def test_a_generation_that_is_gone_is_a_clear_error(tmp_path: Path) -> None:
+    publish(EmbeddedStore(tmp_path / "index"))
+    (tmp_path / "index/current").write_text("000007")
+    with pytest.raises(StoreError, match="000007"):
+        EmbeddedStore(tmp_path / "index").read()
