@@ -6,6 +6,7 @@ loads no model, a search loads no web server.
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
@@ -17,7 +18,7 @@ from cervella_rag.errors import (
     InvalidRequestError,
     PortTakenError,
 )
-from cervella_rag.messages import locale_language
+from cervella_rag.messages import locale_language, message
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -65,14 +66,14 @@ def find_roots(settings: Settings, paths: Iterable[Path] = ()) -> tuple[Root, ..
     from cervella_rag.memory.sources import name_roots
     from cervella_rag.resources import resource
 
-    chosen = tuple(paths) or tuple(settings.memory.roots)
-    if not chosen and (reader := make_store(settings).read()):
-        chosen = tuple(map(Path, reader.manifest.roots.values()))
-    return name_roots(chosen or (resource("knowledge"),))
+    reader = make_store(settings).read()
+    known = reader.manifest.roots if reader else {}
+    chosen = tuple(paths) or tuple(settings.memory.roots) or tuple(map(Path, known.values()))
+    return name_roots(chosen or (resource("knowledge"),), known)
 
 
-def make_indexer(settings: Settings) -> Indexer:
-    """Return what brings the index to the state of the folders."""
+def make_indexer(settings: Settings, shared: Embedder | None = None) -> Indexer:
+    """Return what brings the index to the state of the folders; `shared` is a loaded embedder."""
     from cervella_rag.indexing.indexer import Indexer, IndexerParts
     from cervella_rag.memory.chunker import Chunker
     from cervella_rag.memory.language import detect_language
@@ -83,7 +84,7 @@ def make_indexer(settings: Settings) -> Indexer:
     memory, chunking = settings.memory, settings.chunking
     return Indexer(
         IndexerParts(
-            sources=SourceReader(memory),
+            sources=SourceReader(memory, own_data=settings.home),
             documents=DocumentReader(
                 volatile=memory.volatile,
                 template=SKIP_RULES["template"],
@@ -91,7 +92,7 @@ def make_indexer(settings: Settings) -> Indexer:
             ),
             chunker=Chunker(chunking.size_tokens, chunking.overlap_tokens, _split_long_text),
             chunking=chunking.preset,
-            embedder=make_embedder(settings),
+            embedder=shared or make_embedder(settings),
             store=make_store(settings),
         )
     )
@@ -104,8 +105,8 @@ def _split_long_text(text: str, size_tokens: int) -> list[str]:
     return split_long_text(text, size_tokens)
 
 
-def make_retriever(settings: Settings) -> Retriever:
-    """Return what finds hits."""
+def make_retriever(settings: Settings, shared: Embedder | None = None) -> Retriever:
+    """Return what finds hits; `shared` is a loaded embedder."""
     from cervella_rag.retrieval.retriever import Retriever, RetrieverOptions
 
     options = RetrieverOptions(
@@ -117,7 +118,7 @@ def make_retriever(settings: Settings) -> Retriever:
         question_characters=settings.retrieval.question_characters,
         language=settings.interface_language,
     )
-    return Retriever(make_store(settings), make_embedder(settings), options)
+    return Retriever(make_store(settings), shared or make_embedder(settings), options)
 
 
 def make_assistant(settings: Settings, shared: Retriever | None = None) -> Assistant:
@@ -140,9 +141,11 @@ def make_app(settings: Settings) -> FastAPI:
     from cervella_rag.api.app import create_app
     from cervella_rag.api.jobs import IndexJobs
 
-    shared = make_retriever(settings)
-    jobs = IndexJobs(lambda progress: make_indexer(settings).run(find_roots(settings), progress=progress))
-    return create_app(settings.api, shared, make_assistant(settings, shared), jobs)
+    embedder = make_embedder(settings)
+    retriever = make_retriever(settings, embedder)
+    indexer = make_indexer(settings, embedder)
+    jobs = IndexJobs(lambda progress: indexer.run(find_roots(settings), progress=progress))
+    return create_app(settings.api, retriever, make_assistant(settings, retriever), jobs)
 
 
 def run(task: Coroutine[Any, Any, None]) -> None:
@@ -234,8 +237,12 @@ def serve(settings: Settings, *, host: str, port: int, announce: Callable[[str, 
         raise HostRefusedError(host=host)
     listening = _listen(host, port)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    config = uvicorn.Config(make_app(settings), log_level="warning", timeout_graceful_shutdown=5)
-    announce(host, port)
+    shown = f"[{host}]" if ":" in host else host
+    hosts = [*settings.api.allowed_hosts, shown]
+    api = settings.api.model_copy(update={"allowed_hosts": hosts})
+    app = make_app(settings.model_copy(update={"api": api}))
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
+    announce(shown, port)
     uvicorn.Server(config).run(sockets=[listening])
 
 
@@ -246,9 +253,10 @@ def _listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen()
     except OSError as error:
         listening.close()
-        raise PortTakenError(host=host, port=port, other=port + 1) from error
+        raise PortTakenError(host=host, port=port, reason=error.strerror, other=port % 65535 + 1) from error
     return listening
 
 
@@ -266,12 +274,20 @@ def diagnose() -> list[tuple[str, bool, str]]:
         settings = load_settings()
     except CervellaError as error:
         return [("settings", False, error.text(locale_language()))]
-    checks.append(("settings", True, f"home={settings.home}"))
+    checks.append(("settings", True, f"voice={settings.llm.voice}, embedder={settings.embedder.name}"))
+    checks.append(("home", *_describe_home(settings.home)))
     check("roots", lambda: ", ".join(str(root.location) for root in find_roots(settings)))
     check("index", lambda: _describe_index(settings))
     check("embedder", lambda: _describe_embedder(settings))
     checks.append(("voice", True, make_assistant(settings).llm.mode))
     return checks
+
+
+def _describe_home(home: Path) -> tuple[bool, str]:
+    there = next(folder for folder in (home, *home.parents) if folder.exists())
+    is_writable = os.access(there, os.W_OK | os.X_OK)
+    text = str(home) if is_writable else message("cli.not_writable", locale_language(), path=there)
+    return is_writable, text
 
 
 def _describe_index(settings: Settings) -> str:

@@ -7,6 +7,8 @@ files were refused.
 from __future__ import annotations
 
 import json
+import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,10 +32,14 @@ app.add_typer(evaluations, name="eval")
 
 def main() -> None:
     """Run a command; an error of ours becomes a sentence and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal that lacks a character shows a question mark
+            stream.reconfigure(errors="replace")
     try:
         app()
     except CervellaError as error:
-        err.print(say("error", text=error.text(locale_language())), style="red", markup=False)
+        text = terminal.printable(error.text(locale_language()))
+        err.print(say("error", text=text), style="red", markup=False)
         raise SystemExit(error.exit_code) from error
     except KeyboardInterrupt as interrupt:
         raise SystemExit(EXIT_INTERRUPTED) from interrupt
@@ -110,7 +116,7 @@ async def _ask(question: Question, as_json: bool) -> None:
     async for event in assistant.stream(question):
         match event:
             case Token(text) if not as_json:
-                out.print(text, end="", markup=False)
+                out.print(terminal.printable(text), end="", markup=False)
             case Done(answer) if as_json:
                 _print_json(bootstrap.outer_shape(answer))
             case Done(answer):
@@ -137,8 +143,9 @@ def doctor(as_json: Json = False) -> None:
         _print_json([{"check": name, "ok": is_well, "detail": text} for name, is_well, text in checks])
     else:
         terminal.show_checks(checks)
-    if not all(is_well for _, is_well, _ in checks):
-        raise typer.Exit(1)
+    failing = [name for name, is_well, _ in checks if not is_well]
+    if failing:
+        raise typer.Exit(2 if failing == ["settings"] else 1)
 
 
 @app.command(help=say("help_serve"))

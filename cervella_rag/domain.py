@@ -62,16 +62,18 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A file left out by a named rule of the settings."""
+    """A file, or a folder where `path` ends with "/", left out by a named rule."""
 
+    root: str
     path: str
     rule: str
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A file that should have been indexed and could not be; `reason` says why."""
+    """A file or folder that should have been indexed and could not be; `reason` says why."""
 
+    root: str
     path: str
     reason: str
 
@@ -154,11 +156,12 @@ class Chunk:
     """A piece of a document that is indexed.
 
     Attributes:
-        chunk_id: UUID, stable while the path and the indexed text stay the same.
+        chunk_id: UUID of this passage in this content of the file; a move does not change it.
         headings: Heading path that holds every line of the chunk, outermost first.
         start_line: First line in the file, 1-based.
         end_line: Last line, inclusive.
-        text: Those lines as they are in the file, at most 500 estimated tokens; for display.
+        text: Those lines as they are in the file, at most 500 estimated tokens; for display. Of a
+            line that is longer than that by itself, a part.
         index_text: File name, headings and cleaned words; for embedding and lexical search.
     """
 
@@ -260,6 +263,14 @@ class IndexInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Understood:
+    """What the question was taken to ask: the text searched with, and its words."""
+
+    searched: str
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Retrieval:
     """What was found: hits when there is enough to answer from, otherwise the closest ones."""
 
@@ -267,7 +278,7 @@ class Retrieval:
     hits: tuple[Hit, ...]
     enough: bool
     closest: tuple[Hit, ...]
-    understood: dict[str, object]
+    understood: Understood
     index: IndexInfo
     took_ms: float
 
@@ -348,6 +359,7 @@ class IndexReport:
     generation: int = 0
     took_ms: float = 0.0
     roots: dict[str, str] = field(default_factory=dict)
+    dropped_roots: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ class IndexMismatchError(ConfigurationError):
 
 
 class PortTakenError(ConfigurationError):
-    """Another program listens on the port."""
+    """The port cannot be listened on, mostly because another program does."""
 
     code: ClassVar[str] = "port_taken"
 

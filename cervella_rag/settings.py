@@ -7,15 +7,18 @@ joined by `__`, for example `CERVELLA_CHUNKING__PRESET`.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+from pathspec import GitIgnoreSpec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -65,6 +68,16 @@ class MemorySettings(_Group):
         VOLATILE, description="Patterns of files rewritten in place, which age quickly."
     )
     max_file_bytes: int = Field(5_000_000, ge=1, description="Larger files are refused, in bytes.")
+
+    @field_validator("skip")
+    @classmethod
+    def _patterns(cls, value: dict[str, list[str]]) -> dict[str, list[str]]:
+        for name, lines in value.items():
+            try:
+                GitIgnoreSpec.from_lines(lines)
+            except (ValueError, re.error) as error:
+                raise ValueError(f"rule {name!r}: {error}") from error
+        return value
 
     @field_validator("roots", mode="before")
     @classmethod
@@ -142,6 +155,7 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
         env_file=".env",
         env_file_encoding="utf-8",
+        env_ignore_empty=True,
         toml_file="cervella.toml",
         extra="ignore",
         frozen=True,
@@ -200,5 +214,7 @@ def load_settings(**overrides: object) -> Settings:
         raise InvalidSettingError(
             variable="CERVELLA_" + "__".join(path).upper(), value=first["input"], reason=first["msg"]
         ) from error
+    except SettingsError as error:
+        raise InvalidSettingError(variable="CERVELLA_*", value="", reason=error) from error
     except (OSError, ValueError) as error:
         raise InvalidSettingError(variable="cervella.toml", value="", reason=error) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from cervella_rag.domain import Citation, Hit, IndexReport, Retrieval
     from cervella_rag.retrieval.stats import Stats
 
+_DIRECTIONS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -26,6 +29,27 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 def say(key: str, **details: object) -> str:
     """Return a message of the command line in the user's language."""
     return message(f"cli.{key}", locale_language(), **details)
+
+
+def printable(text: str) -> str:
+    """Return `text` without what would control the terminal: escape codes, direction overrides.
+
+    What memory files, their names and a model say is data; line feeds and tabs are all it may move.
+    """
+    return "".join(
+        character if _is_harmless(character) else "\N{REPLACEMENT CHARACTER}" for character in text
+    )
+
+
+def _is_harmless(character: str) -> bool:
+    return character in "\n\t" or (
+        unicodedata.category(character) not in ("Cc", "Cs") and (character not in _DIRECTIONS)
+    )
+
+
+def safe(text: str) -> str:
+    """Return one line of `text` for printing where rich reads markup."""
+    return escape(printable(text.replace("\n", " ")))
 
 
 @contextmanager
@@ -49,14 +73,16 @@ def show_report(report: IndexReport, *, dry_run: bool) -> None:
     for skip in report.skipped:
         rules[skip.rule].append(skip.path)
     for rule, paths in rules.items():
-        err.print(escape(say("skipped", rule=rule, count=len(paths))))
+        err.print(safe(say("skipped", rule=rule, count=len(paths))))
         for path in paths:
-            err.print(f"  {escape(path)}")
+            err.print(f"  {safe(path)}")
     if report.refused:
-        err.print(escape(say("refused", count=len(report.refused))), style="yellow")
+        err.print(safe(say("refused", count=len(report.refused))), style="yellow")
     for refusal in report.refused:
-        err.print(f"  {escape(refusal.path)}: {escape(refusal.reason)}")
+        err.print(f"  {safe(refusal.path)}: {safe(refusal.reason)}")
     names = ["added", "changed", "moved", "retired", "removed", "unchanged", "embedded"]
+    for name, place in report.dropped_roots.items():
+        err.print(safe(say("dropped_root", name=name, place=place)), style="yellow")
     out.print(say("index_counts", **{name: getattr(report, name) for name in names}))
     seconds = f"{report.took_ms / 1000:.1f}"
     totals = {name: getattr(report, name) for name in ("documents", "chunks", "generation")}
@@ -67,13 +93,13 @@ def show_hits(retrieval: Retrieval, *, explain: bool) -> None:
     """Print what a search found."""
     if explain:
         understood = retrieval.understood
-        asked = ", ".join(understood["words"])  # type: ignore[arg-type]  # a list of words
-        err.print(escape(say("understood", searched=understood["searched"], words=asked)), style="dim")
+        asked = ", ".join(understood.words)
+        err.print(safe(say("understood", searched=understood.searched, words=asked)), style="dim")
     if not retrieval.hits:
         out.print(say("nothing_found"))
     elif not retrieval.enough:
         err.print(say("not_enough"), style="yellow")
-    searched = str(retrieval.understood["searched"])
+    searched = retrieval.understood.searched
     for hit, citation in zip(retrieval.hits, cite(retrieval.hits, searched), strict=True):
         _show_hit(hit, citation, explain)
 
@@ -87,16 +113,16 @@ def _show_hit(hit: Hit, citation: Citation, explain: bool) -> None:
         *([say("session", session=metadata.session)] if metadata.session else []),
         *([metadata.project] if metadata.project else []),
     ]
-    out.print(f"[bold]{citation.number}. {escape(chunk.path)}[/bold]  {escape(' · '.join(place))}")
+    out.print(f"[bold]{citation.number}. {safe(chunk.path)}[/bold]  {safe(' · '.join(place))}")
     if chunk.headings:
-        out.print(f"   [dim]{escape(' > '.join(chunk.headings))}[/dim]")
+        out.print(f"   [dim]{safe(' > '.join(chunk.headings))}[/dim]")
     for line in filter(str.strip, citation.quote.split("\n")):
-        out.print(f"   {escape(line)}")
+        out.print(f"   {safe(line)}")
     if explain:
         scores = hit.scores
         parts = {"fused": scores.fused, "lexical": scores.lexical, "dense": scores.dense}
         shown = ", ".join(f"{name} {value:.3f}" for name, value in parts.items() if value is not None)
-        out.print(f"   [dim]{escape(hit.why)} ({shown})[/dim]")
+        out.print(f"   [dim]{safe(hit.why)} ({shown})[/dim]")
     out.print()
 
 
@@ -127,16 +153,16 @@ def show_stats(stats: Stats) -> None:
     }
     for name, values in groups.items():
         shown = ", ".join(f"{key} {value}" for key, value in values.items())
-        out.print(escape(f"{say(f'stats_{name}')}: {shown}"))
+        out.print(safe(f"{say(f'stats_{name}')}: {shown}"))
     if stats.undated:
-        out.print(escape(f"{say('stats_undated')}: {', '.join(stats.undated)}"))
+        out.print(safe(f"{say('stats_undated')}: {', '.join(stats.undated)}"))
 
 
 def show_checks(checks: list[tuple[str, bool, str]]) -> None:
     """Print the outcome of `doctor`: name, whether it is well, detail."""
     for name, is_well, detail in checks:
         mark = f"[green]{say('yes')}[/green]" if is_well else f"[red]{say('no')}[/red]"
-        out.print(f"{mark:>4}  {say(f'check_{name}')}: {escape(detail)}")
+        out.print(f"{mark:>4}  {say(f'check_{name}')}: {safe(detail)}")
 
 
 def show_measures(report: dict[str, Any]) -> None:

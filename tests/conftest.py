@@ -124,7 +124,8 @@ Index = Callable[..., IndexReport]
 def index(store: EmbeddedStore, embedder: HashEmbedder, settings: Settings) -> Index:
     """Index some folders into the test's store: `index(folder, ..., rebuild=True)`."""
 
-    def run(*folders: Path, **options: bool) -> IndexReport:
-        return make_indexer(store, embedder, settings).run(name_roots(folders), **options)
+    def run(*folders: Path, rebuild: bool = False, dry_run: bool = False) -> IndexReport:
+        indexer = make_indexer(store, embedder, settings)
+        return indexer.run(name_roots(folders), rebuild=rebuild, dry_run=dry_run)
 
     return run

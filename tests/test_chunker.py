@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -56,7 +58,7 @@ def test_splits_a_long_section_with_overlap() -> None:
     found = chunks(text)
     assert len(found) > 1
     assert all(chunk.headings == ("Lungo",) for chunk in found)
-    assert all(after.start_line <= before.end_line for before, after in zip(found, found[1:], strict=False))
+    assert all(after.start_line <= before.end_line for before, after in pairwise(found))
     assert_sound(text, found)
 
 
@@ -127,9 +129,27 @@ def test_any_text_is_cut_soundly(lines: list[str]) -> None:
     assert_sound(text, chunks(text))
 
 
-def test_ids_stay_when_text_above_changes() -> None:
-    text = "# A\n\n" + "Prima. " * 100 + "\n\n# B\n\nSeconda.\n"
-    assert chunks(text)[-1].chunk_id == chunks("\n" + text)[-1].chunk_id
+def test_a_line_within_the_display_limit_stays_whole() -> None:
+    line = "parola " * 190
+    (only,) = chunks(f"{line.strip()}\n")
+    assert only.text == line.strip()
+
+
+def test_a_document_without_words_is_still_found_by_its_name() -> None:
+    (only,) = chunks("```python\n```\n")
+    assert only.index_text == "note"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["[a](" * 25_000, "[" * 100_000, "```" + " " * 100_000 + "!", "[1," * 33_000, "n. " * 33_000,
+     "\x1b[" * 50_000, "![" * 50_000, "[" + "#" * 100_000, "> " * 50_000, "|" * 100_000, "- " * 50_000],
+    ids=range(11),
+)  # fmt: skip
+def test_a_hostile_line_does_not_hang(line: str) -> None:
+    started = time.process_time()
+    assert_sound(line, chunks(line))
+    assert time.process_time() - started < 10
 
 
 def test_a_real_memory_is_cut_soundly(material: Path) -> None:

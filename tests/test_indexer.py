@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,80 @@ def test_a_file_that_cannot_be_read_any_more_keeps_what_is_known(
     assert not any(chunk.retired for chunk in chunks(store, DECISION))
 
 
+def test_a_rebuild_keeps_what_is_known_of_a_file_that_cannot_be_read(
+    index: Index, january: Path, store: EmbeddedStore
+) -> None:
+    index(january)
+    (january / DECISION).write_bytes(b"\0")
+    assert index(january, rebuild=True).documents == 8
+    assert chunks(store, DECISION)
+
+
+def test_a_retired_version_and_its_successor_may_share_a_passage(
+    index: Index, january: Path, store: EmbeddedStore
+) -> None:
+    shared = "# Comune\n\n" + "Una frase che resta. " * 45 + "\n\n# Diverso\n\n"
+    (january / "a.md").write_text(shared + "uno" + " parola" * 60)
+    (january / "b.md").write_text(shared + "uno" + " parola" * 60)
+    index(january)
+    (january / "a.md").write_text(shared + "due" + " parola" * 60)
+    (january / "b.md").unlink()
+    for rebuild in (False, True):
+        index(january, rebuild=rebuild)
+        live = [chunk for chunk in chunks(store, "a.md") if not chunk.retired]
+        old = [chunk for chunk in chunks(store, "b.md") if chunk.retired]
+        assert min(chunk.start_line for chunk in live) == 1
+        assert len(live) == len(old) == 2
+
+
+def test_a_root_does_not_decide_about_the_files_of_another(
+    index: Index, tmp_path: Path, store: EmbeddedStore
+) -> None:
+    for name in ("uno", "due"):
+        (tmp_path / name).mkdir()
+        for file in ("note.md", "altro.md"):
+            (tmp_path / name / file).write_text(f"# Nota di {name} {file}\n")
+    folders = (tmp_path / "uno", tmp_path / "due")
+    index(*folders)
+    (tmp_path / "uno/note.md").unlink()
+    (tmp_path / "due/note.md").write_bytes(b"\0")
+    assert index(*folders).retired == 1
+    assert {(c.root, bool(c.retired)) for c in chunks(store, "note.md")} == {("uno", True), ("due", False)}
+
+
+def test_an_emptied_file_is_retired(index: Index, january: Path) -> None:
+    index(january)
+    (january / DECISION).write_text("")
+    assert index(january).retired == 1
+
+
+def test_deleting_one_of_two_copies_is_told(index: Index, january: Path) -> None:
+    index(january)
+    (january / "idee/copia_impasti.md").unlink()
+    report = index(january)
+    assert (report.removed, report.retired, report.documents) == (1, 0, 7)
+
+
+def test_another_folder_of_the_same_name_is_another_root(index: Index, tmp_path: Path) -> None:
+    for parent in ("p1", "p2"):
+        (tmp_path / parent / "notes").mkdir(parents=True)
+        (tmp_path / parent / "notes/a.md").write_text(f"# Nota di {parent}\n")
+    settings = bootstrap.load_settings()
+    index(*[root.location for root in bootstrap.find_roots(settings, [tmp_path / "p1/notes"])])
+    roots = bootstrap.find_roots(settings, [tmp_path / "p2/notes", tmp_path / "p1/notes"])
+    assert [root.name for root in roots] == ["notes-2", "notes"]
+
+
+def test_the_programs_own_data_is_not_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nota.md").write_text("# Nota\n")
+    monkeypatch.setenv("CERVELLA_EMBEDDER__NAME", "none")
+    settings = bootstrap.load_settings()
+    indexer = bootstrap.make_indexer(settings)
+    for _ in range(2):
+        report = indexer.run(bootstrap.find_roots(settings, [tmp_path]))
+    assert (report.documents, report.unchanged) == (1, 1)
+
+
 def test_a_rule_added_later_takes_files_out(index: Index, january: Path, store: EmbeddedStore) -> None:
     index(january)
     (january / "stato").rename(january / "secrets")
@@ -210,7 +285,8 @@ def test_a_rebuild_repairs_a_damaged_index(
 class BreakingEmbedder(HashEmbedder):
     """Fails after its first batch."""
 
-    def embed_documents(self, texts: list[str]) -> Vectors:  # type: ignore[override]  # narrower on purpose
+    def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        """See `Embedder`."""
         if self.embedded:
             raise EmbedderError(embedder=self.name, reason="out of memory")
         return super().embed_documents(texts)

@@ -110,6 +110,29 @@ def test_reads_the_target_of_an_inner_link_once(january: Path) -> None:
     assert ("ora.md", "symlink_inside") in [(skip.path, skip.rule) for skip in scan(january).skipped]
 
 
+def test_a_link_to_a_file_can_be_a_root(january: Path) -> None:
+    (january.parent / "ora.md").symlink_to(january / "stato/oggi.md")
+    (source,) = scan(january.parent / "ora.md").sources
+    assert source.path == "oggi.md"
+
+
+def test_rules_match_letters_of_either_case(tmp_path: Path) -> None:
+    (tmp_path / "Secrets").mkdir()
+    (tmp_path / "Secrets/k.md").write_text("chiave")
+    assert [skip.rule for skip in scan(tmp_path).skipped] == ["secret"]
+
+
+def test_names_that_are_not_utf8_stay_apart(tmp_path: Path) -> None:
+    for name in (b"bad\xff.md", b"bad\xfe.md"):
+        Path(os.fsdecode(bytes(tmp_path) + b"/" + name)).write_text("parola")
+    assert [source.path for source in scan(tmp_path).sources] == ["bad\\xfe.md", "bad\\xff.md"]
+
+
+def test_skips_files_without_a_single_word(tmp_path: Path) -> None:
+    (tmp_path / "vuoto.md").write_text("---\n***\n\N{GLOWING STAR}\n")
+    assert [skip.rule for skip in scan(tmp_path).skipped] == ["empty"]
+
+
 def test_does_not_wait_for_a_fifo(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.md")
     assert refusal(tmp_path) == "not a regular file"

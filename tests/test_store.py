@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -178,12 +179,21 @@ def test_what_a_dead_writer_left_is_swept(tmp_path: Path) -> None:
 def test_a_damaged_manifest_is_a_clear_error(tmp_path: Path, damage: str) -> None:
     publish(EmbeddedStore(tmp_path / "index"))
     (tmp_path / "index/generations/000001/manifest.json").write_text(damage)
-    with pytest.raises(StoreError, match="manifest.json.*cervella index --rebuild"):
+    with pytest.raises(StoreError, match=r"manifest\.json.*cervella index --rebuild"):
         EmbeddedStore(tmp_path / "index").read()
 
 
 def test_a_generation_that_is_gone_is_a_clear_error(tmp_path: Path) -> None:
     publish(EmbeddedStore(tmp_path / "index"))
-    (tmp_path / "index/current").write_text("000007")
-    with pytest.raises(StoreError, match="000007"):
+    shutil.rmtree(tmp_path / "index/generations/000001/shard")
+    with pytest.raises(StoreError, match="000001"):
         EmbeddedStore(tmp_path / "index").read()
+
+
+@pytest.mark.parametrize("pointer", [b"", b"000007", b"\xff\xfe"])
+def test_a_damaged_pointer_means_the_newest_generation(tmp_path: Path, pointer: bytes) -> None:
+    publish(EmbeddedStore(tmp_path / "index"))
+    (tmp_path / "index/current").write_bytes(pointer)
+    reader = EmbeddedStore(tmp_path / "index").read()
+    assert reader is not None
+    assert reader.manifest.generation == 1

@@ -12,7 +12,7 @@ from typing import Annotated, cast
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends, FastAPI, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 
@@ -67,7 +67,6 @@ def create_app(
         description="One founder's AI partner, answering from memory, with citations.",
         redoc_url=None,
         lifespan=lifespan,
-        max_body_size=settings.max_body_bytes,
     )
     app.state.retriever = retriever
     app.state.assistant = assistant
@@ -75,8 +74,10 @@ def create_app(
     app.state.ping_seconds = settings.ping_seconds
     problems.install(app)
     app.include_router(router)
-    app.mount("/", StaticFiles(directory=_PAGE, html=True), name="page")
-    app.add_middleware(RequestContext, allowed_hosts=settings.allowed_hosts)
+    app.mount("/page", StaticFiles(directory=_PAGE), name="page")
+    app.add_middleware(
+        RequestContext, allowed_hosts=settings.allowed_hosts, max_body_bytes=settings.max_body_bytes
+    )
     return app
 
 
@@ -104,6 +105,12 @@ def _jobs(request: Request) -> IndexJobs:
 TheRetriever = Annotated[Retriever, Depends(_retriever)]
 TheAssistant = Annotated[Assistant, Depends(_assistant)]
 TheJobs = Annotated[IndexJobs, Depends(_jobs)]
+
+
+@router.get("/", include_in_schema=False)
+async def page() -> FileResponse:
+    """Show the chat page."""
+    return FileResponse(_PAGE / "index.html")
 
 
 @router.get("/health")

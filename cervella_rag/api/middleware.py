@@ -1,14 +1,22 @@
-"""What happens to every request: a number to find it by, a host name that is ours, safe headers."""
+"""What happens to every request: a number, a host name that is ours, safe headers, no bare 500."""
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Iterable
+from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cervella_rag.api.problems import problem
+from cervella_rag.api.problems import describe, problem, response
+
+_log = logging.getLogger(__name__)
+_TOO_LARGE = HTTPStatus(413).name.lower()
 
 _HEADERS = {
     "content-security-policy": (
@@ -25,11 +33,20 @@ _DOCS_POLICY = _HEADERS["content-security-policy"].replace(
 
 
 class RequestContext:
-    """Plain ASGI: a middleware class with `dispatch` doubles the time of a small request."""
+    """Plain ASGI: a middleware class with `dispatch` doubles the time of a small request.
 
-    def __init__(self, app: ASGIApp, allowed_hosts: Iterable[str]) -> None:
+    The body is limited here and not by FastAPI's own limit, whose answer is not a problem document.
+
+    Args:
+        app: What comes next.
+        allowed_hosts: Host names a request may carry.
+        max_body_bytes: Largest body, announced or sent.
+    """
+
+    def __init__(self, app: ASGIApp, allowed_hosts: Iterable[str], max_body_bytes: int) -> None:
         self._app = app
         self._hosts = frozenset(host.lower() for host in allowed_hosts)
+        self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -38,9 +55,12 @@ class RequestContext:
             return
         request_id = uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
+        has_started = False
 
         async def send_with_headers(message: Message) -> None:
+            nonlocal has_started
             if message["type"] == "http.response.start":
+                has_started = True
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"] = request_id
                 headers.update(_HEADERS)
@@ -48,12 +68,40 @@ class RequestContext:
                     headers["content-security-policy"] = _DOCS_POLICY
             await send(message)
 
-        host = Headers(scope=scope).get("host", "")
-        if _without_port(host) in self._hosts:
-            await self._app(scope, receive, send_with_headers)
-        else:
-            refusal = problem(400, "host_not_allowed", f"host {host!r} is not allowed", request_id)
+        if refusal := self._refusal(Headers(scope=scope), request_id):
             await refusal(scope, receive, send_with_headers)
+            return
+        try:
+            await self._app(scope, self._limited(receive), send_with_headers)
+        except Exception as error:  # noqa: BLE001 - the outermost door: a defect says nothing of itself
+            _log.error("request %s failed", request_id, exc_info=error)
+            if not has_started:
+                await response(describe(Request(scope), error))(scope, receive, send_with_headers)
+
+    def _refusal(self, headers: Headers, request_id: str) -> JSONResponse | None:
+        host, length = headers.get("host", ""), headers.get("content-length", "0")
+        if _without_port(host) not in self._hosts:
+            return problem(400, "host_not_allowed", f"host {host!r} is not allowed", request_id)
+        if length.isdigit() and int(length) > self._max_body_bytes:
+            return problem(413, _TOO_LARGE, self._limit_text, request_id)
+        return None
+
+    @property
+    def _limit_text(self) -> str:
+        return f"the body is larger than {self._max_body_bytes} bytes"
+
+    def _limited(self, receive: Receive) -> Receive:
+        received = 0
+
+        async def limited() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._max_body_bytes:
+                raise HTTPException(413, self._limit_text)
+            return message
+
+        return limited
 
 
 def _without_port(host: str) -> str:

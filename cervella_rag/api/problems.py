@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from http import HTTPStatus
 from typing import Any
 
@@ -14,8 +13,6 @@ from starlette.exceptions import HTTPException
 from cervella_rag.api.schemas import Problem
 from cervella_rag.errors import CervellaError, InvalidRequestError
 
-_log = logging.getLogger(__name__)
-
 
 def problem_body(status: int, code: str, detail: str, request_id: str) -> dict[str, Any]:
     """Return the error object."""
@@ -26,7 +23,7 @@ def problem_body(status: int, code: str, detail: str, request_id: str) -> dict[s
 
 def problem(status: int, code: str, detail: str, request_id: str) -> JSONResponse:
     """Return the error as a response."""
-    return _response(problem_body(status, code, detail, request_id))
+    return response(problem_body(status, code, detail, request_id))
 
 
 def language(request: Request) -> str:
@@ -46,7 +43,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(CervellaError)
     async def _ours(request: Request, error: CervellaError) -> JSONResponse:
-        return _response(describe(request, error))
+        return response(describe(request, error))
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -57,15 +54,11 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
         code = HTTPStatus(error.status_code).name.lower()
-        response = problem(error.status_code, code, str(error.detail), request.state.request_id)
-        response.headers.update(error.headers or {})
-        return response
-
-    @app.exception_handler(Exception)
-    async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-        _log.error("request %s failed", request.state.request_id, exc_info=error)
-        return _response(describe(request, error))
+        answer = problem(error.status_code, code, str(error.detail), request.state.request_id)
+        answer.headers.update(error.headers or {})
+        return answer
 
 
-def _response(body: dict[str, Any]) -> JSONResponse:
+def response(body: dict[str, Any]) -> JSONResponse:
+    """Return an error object as a response."""
     return JSONResponse(body, body["status"], media_type="application/problem+json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from datetime import date
 from typing import Annotated, Any, Literal
@@ -12,20 +13,26 @@ from cervella_rag.domain import Answer, Citation, Filters, Hit, Kind, Message, Q
 from cervella_rag.retrieval.stats import Stats
 
 
-def _empty_is_none(value: object) -> object:
-    return None if value == "" else value
+def _iso_day(value: object) -> object:
+    # pydantic would also take a number of seconds for a day.
+    if value is not None and not (isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value)):
+        raise ValueError("a day is written YYYY-MM-DD")
+    return value
+
+
+Day = Annotated[date | None, BeforeValidator(_iso_day)]
 
 
 class FiltersModel(BaseModel):
     """Conditions every hit must meet."""
 
+    model_config = ConfigDict(extra="forbid")  # a misspelt condition would silently be none
+
     project: str | None = Field(None, description="Project the document belongs to.")
-    kind: Annotated[Kind | None, BeforeValidator(_empty_is_none)] = Field(
-        None, description="What sort of record it is."
-    )
+    kind: Kind | None = Field(None, description="What sort of record it is.")
     session: str | None = Field(None, description="Working session; 159 also finds 159e.")
-    since: date | None = Field(None, description="First date, inclusive.")
-    until: date | None = Field(None, description="Last date, inclusive.")
+    since: Day = Field(None, description="First date, inclusive.")
+    until: Day = Field(None, description="Last date, inclusive.")
     path_prefix: str | None = Field(None, description="How the path begins, relative to its root.")
 
     def to_domain(self) -> Filters:
@@ -44,7 +51,7 @@ class MessageModel(BaseModel):
     """One half of an earlier turn."""
 
     role: Literal["user", "assistant"]
-    content: str
+    content: str = Field(max_length=20_000)
 
 
 class SearchRequest(BaseModel):
@@ -169,7 +176,7 @@ class SearchResponse(BaseModel):
             hits=[HitModel.of(hit) for hit in retrieval.hits],
             enough=retrieval.enough,
             closest=[HitModel.of(hit) for hit in retrieval.closest],
-            understood=retrieval.understood,
+            understood=asdict(retrieval.understood),
             index=IndexInfoModel.model_validate(retrieval.index),
             took_ms=retrieval.took_ms,
         )
@@ -219,6 +226,7 @@ class AnswerModel(_FromAttributes):
 class SkippedModel(_FromAttributes):
     """A file left out by a rule."""
 
+    root: str
     path: str
     rule: str
 
@@ -226,6 +234,7 @@ class SkippedModel(_FromAttributes):
 class RefusedModel(_FromAttributes):
     """A file that could not be read, and why."""
 
+    root: str
     path: str
     reason: str
 
@@ -247,6 +256,7 @@ class IndexReportModel(_FromAttributes):
     generation: int
     took_ms: float
     roots: dict[str, str]
+    dropped_roots: dict[str, str]
 
 
 class JobStarted(BaseModel):

@@ -30,7 +30,8 @@ def encode(event: Event) -> bytes:
 
 
 def _frame(name: str, data: dict[str, Any]) -> bytes:
-    return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
+    # Escaped to ASCII: the separators U+2028 and U+2029 end a line for some readers.
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
 
 
 async def stream(
@@ -49,9 +50,9 @@ async def stream(
         ping_seconds: Longest silence.
         describe: Exception to the error object.
     """
-    yield encode(first)
     waiting = asyncio.ensure_future(anext(rest))
     try:
+        yield encode(first)
         while True:
             done, _ = await asyncio.wait({waiting}, timeout=ping_seconds)
             if not done:

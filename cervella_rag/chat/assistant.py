@@ -92,7 +92,7 @@ class Assistant:
             question=question,
             language=self.detect_language(question),
             hits=hits,
-            citations=cite(hits, str(retrieval.understood["searched"])),
+            citations=cite(hits, retrieval.understood.searched),
             grounded=retrieval.enough,
         )
 

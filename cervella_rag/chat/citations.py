@@ -6,13 +6,11 @@ import re
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 
 from cervella_rag.domain import Citation, Hit
+from cervella_rag.marks import MARK, OPEN_MARK
 from cervella_rag.memory.lexical import stems, words
 
 QUOTE_LINES = 6
 """Most lines that may hold words in one quote; enough for a short table or list with its answer."""
-
-_MARK = re.compile(r"[ \t]?\[(\d{1,3})\]")
-_OPEN_MARK = re.compile(r"[ \t]?(?:\[\d{0,3})?$")
 
 
 def cite(hits: Iterable[Hit], question: str) -> tuple[Citation, ...]:
@@ -75,11 +73,11 @@ class CitationCheck:
         held = ""
         async for piece in pieces:
             text = held + piece
-            cut = _OPEN_MARK.search(text)
+            cut = OPEN_MARK.search(text)
             ready, held = (text[: cut.start()], text[cut.start() :]) if cut else (text, "")
-            if checked := _MARK.sub(self._judge, ready):
+            if checked := MARK.sub(self._judge, ready):
                 yield checked
-        if checked := _MARK.sub(self._judge, held):
+        if checked := MARK.sub(self._judge, held):
             yield checked
 
     def _judge(self, mark: re.Match[str]) -> str:

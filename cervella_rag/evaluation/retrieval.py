@@ -67,7 +67,7 @@ def read_items(path: Path) -> list[Item]:
                 items.append(_item(json.loads(line)))
     except OSError as error:
         raise EvaluationFileError(path=str(path), reason=error.strerror) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EvaluationFileError(path=str(path), reason=f"line {number}: {error!r}") from error
     if not items:
         raise EvaluationFileError(path=str(path), reason="no items")
@@ -77,11 +77,14 @@ def read_items(path: Path) -> list[Item]:
 def _item(data: dict[str, Any]) -> Item:
     files = data["file"] if isinstance(data["file"], list) else [data["file"]]
     gold = [Passage(file, data["span"]) for file in files if file and data["span"]]
-    gold += [Passage(other["file"], other["span"]) for other in data.get("alt", ())]
+    gold += [Passage(other["file"], other["span"]) for other in data.get("alt") or ()]
     history = tuple(Message(turn["role"], turn["content"]) for turn in data.get("history") or ())
     older = None
     if data["kind"] in _ORDERED_KINDS:
         older = Passage(*(data[name] for name in _ORDERED_KINDS[data["kind"]]))
+    for text in (data["question"], *(passage.span for passage in gold), older.span if older else ""):
+        if not isinstance(text, str):
+            raise TypeError(f"not a text: {text!r}")
     return Item(data["id"], data["kind"], Question(data["question"], history), tuple(gold), older)
 
 

@@ -73,12 +73,13 @@ class Indexer:
             stored = stored_documents(current.chunks()) if current else {}
             todo = plan(scan, frozenset(root.name for root in roots), stored, rebuild=rebuild)
             locations = {root.name: str(root.location) for root in roots}
-            is_same = todo.is_empty and current is not None and current.manifest.roots == locations
+            before = current.manifest.roots if current else {}
+            is_same = todo.is_empty and current is not None and before == locations
             embedded = 0
             if not (dry_run or is_same):
                 job = _Job(todo, stored, writer, rebuild, progress)
-                embedded = self._fill(job, [*self._read(job), *_retired(job)])
-                self._publish(writer, locations, len(scan.sources))
+                embedded = self._fill(job, [*self._read(job), *_carried(job)])
+                self._publish(writer, locations, _live_files(job))
         reader = self._parts.store.read()
         return IndexReport(
             **todo.counts,
@@ -90,6 +91,7 @@ class Indexer:
             generation=reader.manifest.generation if reader else 0,
             took_ms=round((time.perf_counter() - started) * 1000, 1),
             roots=locations,
+            dropped_roots={name: place for name, place in before.items() if name not in locations},
         )
 
     def _read(self, job: _Job) -> list[Chunk]:
@@ -173,18 +175,32 @@ def _neighbours(stored: Mapping[Key, Stored]) -> dict[Place, Metadata]:
     }
 
 
-def _retired(job: _Job) -> Iterator[Chunk]:
-    """Chunks to mark as retired; in a rebuild also those that were, carried over as they are."""
+def _carried(job: _Job) -> Iterator[Chunk]:
+    """Chunks to mark as retired; in a rebuild also those of documents that nothing was said of.
+
+    Those are the ones retired before and the ones whose file could not be read this time.
+    """
     current = job.writer.current
     last_seen = current.manifest.created[:10] if current else ""
     for key, paths in job.todo.retire:
         for chunk in job.stored[key].chunks:
             yield replace(chunk, paths=paths, path=paths[0], retired=last_seen)
     if job.rebuild:
-        dropped = frozenset(job.todo.drop)
+        settled = {*job.todo.drop, *(key for key, _ in job.todo.retire), *_written(job)}
         for key, document in job.stored.items():
-            if document.retired and key not in dropped:
+            if key not in settled:
                 yield from document.chunks
+
+
+def _written(job: _Job) -> Iterator[Key]:
+    return (Key(source.root, source.sha256) for source, _ in job.todo.write)
+
+
+def _live_files(job: _Job) -> int:
+    """How many files the next generation shows as they are in the folders."""
+    gone = {*job.todo.drop, *(key for key, _ in job.todo.retire), *_written(job)}
+    kept = [document for key, document in job.stored.items() if key not in gone and not document.retired]
+    return sum(len(document.paths) for document in kept) + sum(len(paths) for _, paths in job.todo.write)
 
 
 def _known_vectors(job: _Job) -> dict[str, tuple[float, ...]]:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from cervella_rag.domain import Chunk, Scan, Source
 from cervella_rag.memory.sncp import Place
+from cervella_rag.memory.sources import EMPTY
 
 
 class Key(NamedTuple):
@@ -83,9 +84,10 @@ def plan(scan: Scan, roots: frozenset[str], stored: Mapping[Key, Stored], *, reb
         paths = tuple(sources)
         before = stored.get(key)
         same = before is not None and before.retired is None and before.paths == paths
-        moved_from = _missing(before, key.root, sha_now) if before else ()
-        for path in paths:
-            counts[_outcome(sha_before.get((key.root, path)), key.sha256, bool(moved_from))] += 1
+        left = _missing(before, key.root, sha_now) if before else ()
+        outcomes = [_outcome(sha_before.get((key.root, path)), key.sha256, bool(left)) for path in paths]
+        counts.update(outcomes)
+        counts["removed"] += max(0, len(left) - outcomes.count("moved"))
         if rebuild or not same:
             write.append((sources[paths[0]], paths))
             if before:
@@ -93,9 +95,9 @@ def plan(scan: Scan, roots: frozenset[str], stored: Mapping[Key, Stored], *, reb
     absent = {key: document for key, document in stored.items() if key not in present}
     retire: list[tuple[Key, tuple[str, ...]]] = []
     for key, document in absent.items():
-        missed = _missed(key, document, scan, roots, sha_now)
-        if missed is None:
-            continue
+        if key.root in roots and (document.retired or _is_refused(key.root, document.paths, scan)):
+            continue  # what is known of it stays
+        missed = _missed(key.root, document.paths, scan, sha_now) if key.root in roots else ()
         if missed:
             retire.append((key, missed))
             counts["retired"] += len(missed)
@@ -105,18 +107,15 @@ def plan(scan: Scan, roots: frozenset[str], stored: Mapping[Key, Stored], *, reb
     return Plan(tuple(write), tuple(retire), tuple(drop), counts)
 
 
-def _missed(
-    key: Key, document: Stored, scan: Scan, roots: frozenset[str], sha_now: Mapping[Place, str]
-) -> tuple[str, ...] | None:
-    """The paths that disappeared; none of them where the document goes away; None to leave it be."""
-    if key.root not in roots:
-        return ()
-    if document.retired or any(_listed(path, (r.path for r in scan.refused)) for path in document.paths):
-        return None
-    skipped = [skip.path for skip in scan.skipped]
-    return tuple(
-        path for path in document.paths if (key.root, path) not in sha_now and not _listed(path, skipped)
-    )
+def _is_refused(root: str, paths: Iterable[str], scan: Scan) -> bool:
+    entries = [refused.path for refused in scan.refused if refused.root == root]
+    return any(_listed(path, entries) for path in paths)
+
+
+def _missed(root: str, paths: Iterable[str], scan: Scan, sha_now: Mapping[Place, str]) -> tuple[str, ...]:
+    """The paths that disappeared; a file left out by a rule did not, an emptied one did."""
+    left_out = [skip.path for skip in scan.skipped if skip.root == root and skip.rule != EMPTY]
+    return tuple(path for path in paths if (root, path) not in sha_now and not _listed(path, left_out))
 
 
 def _listed(path: str, entries: Iterable[str]) -> bool:

@@ -15,9 +15,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
 from cervella_rag.domain import Prompt
+from cervella_rag.marks import escape_marks
 
 _PIECE = re.compile(r"\S+\s*|\s+")
-_MARK_IN_QUOTE = re.compile(r"\[(\d{1,3})\]")
 
 
 class MemoryOnlyLLM:
@@ -42,7 +42,7 @@ class MemoryOnlyLLM:
             lstrip_blocks=True,
             keep_trailing_newline=False,
         )
-        environment.filters["quoted"] = quoted
+        environment.filters.update(quoted=quoted, plain=escape_marks)
         return environment
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[str]:
@@ -55,5 +55,5 @@ class MemoryOnlyLLM:
 
 def quoted(text: str) -> str:
     """Return `text` as a markdown quote; bracketed numbers in it must not pass for citations."""
-    lines = _MARK_IN_QUOTE.sub(r"[\\\1]", text).split("\n")
+    lines = escape_marks(text).split("\n")
     return "\n".join(f"> {line}".rstrip() for line in lines)

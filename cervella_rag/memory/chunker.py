@@ -64,10 +64,14 @@ class Chunker:
     split_sentences: SentenceSplitter = field(repr=False)
 
     def chunk(self, document: Document) -> tuple[Chunk, ...]:
-        """Return the chunks of `document` in line order; together they hold every line with words."""
+        """Return the chunks of `document` in line order; together they hold every line with words.
+
+        There is at least one, so that every document can be found by its name.
+        """
         seen: Counter[str] = Counter()
-        packed = self._pack(self._sections(document))
-        return tuple(_chunk(document, units, seen) for units in packed if any(u.words for u in units))
+        packed = list(self._pack(self._sections(document)))
+        worded = [units for units in packed if any(unit.words for unit in units)]
+        return tuple(_chunk(document, units, seen) for units in worded or packed[:1])
 
     def _pack(self, sections: Iterable[list[_Unit]]) -> Iterator[list[_Unit]]:
         """Join whole sections while they fit; split one that does not fit alone."""
@@ -102,8 +106,7 @@ class Chunker:
         return tail
 
     def _fits(self, units: Sequence[_Unit]) -> bool:
-        raw_tokens = -(-(units[-1].end - units[0].start) // CHARACTERS_PER_TOKEN)
-        return raw_tokens <= RAW_TOKENS and _word_tokens(units) <= self.size_tokens
+        return _raw_tokens(units) <= RAW_TOKENS and _word_tokens(units) <= self.size_tokens
 
     def _sections(self, document: Document) -> Iterator[list[_Unit]]:
         """Group units by heading; a section starts with its own heading line."""
@@ -133,7 +136,9 @@ class Chunker:
             is_row = block.kind == "table" and number > block.start_line + 1
             line = text.unit(number, number, headings, header if is_row else "")
             if line.start < line.end:
-                yield from [line] if self._fits([line]) else self._cut(line, block.kind, text.text)
+                yield from (
+                    [line] if _raw_tokens([line]) <= RAW_TOKENS else self._cut(line, block.kind, text.text)
+                )
 
     def _cut(self, line: _Unit, kind: str, text: str) -> Iterator[_Unit]:
         """Cut a line that is too long by itself: a table row between cells, others at sentences."""
@@ -164,6 +169,10 @@ class _Text:
         return _Unit(start, end, start_line, end_line, words, headings, table_header)
 
 
+def _raw_tokens(units: Sequence[_Unit]) -> int:
+    return -(-(units[-1].end - units[0].start) // CHARACTERS_PER_TOKEN)
+
+
 def _word_tokens(units: Iterable[_Unit]) -> int:
     return -(-sum(len(unit.words) + 1 for unit in units) // CHARACTERS_PER_TOKEN)
 
@@ -184,7 +193,8 @@ def _chunk(document: Document, units: list[_Unit], seen: Counter[str]) -> Chunk:
     headings = _common([unit.headings for unit in units])
     index_text = _index_text(source.path, units, headings)
     seen[index_text] += 1
-    key = f"{source.root}\0{source.path}\0{index_text}\0{seen[index_text]}"
+    # The content's hash is part of it: a retired version and its successor may share a passage.
+    key = f"{source.root}\0{source.sha256}\0{index_text}\0{seen[index_text]}"
     return Chunk(
         chunk_id=str(uuid.uuid5(_NAMESPACE, key)),
         root=source.root,

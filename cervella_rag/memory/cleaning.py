@@ -10,15 +10,16 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+# Every repetition is bounded or cannot overlap with what follows it: a hostile line must not hang.
+_ANSI = re.compile(r"\x1b\[[0-9;?]{0,20}[A-Za-z]")
 # Zero-width characters, bidirectional marks, variation selectors, byte order mark.
 _INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufe0e\ufe0f\ufeff\u00ad]")
 _FRAME = re.compile("[\u2500-\u259f\u25a0-\u25ff|]+")  # box drawing, blocks, shapes; table pipes
-_RULE = re.compile(r"[-=_*~#+.<>^]{3,}")
-_PROGRESS_BAR = re.compile(r"\[[#=.\-_ >\u2588\u2591]{4,}\]")
-_FENCE = re.compile(r"^\s*(`{3,}|~{3,})\s*[\w+-]*\s*$")
+_RULE = re.compile(r"[-=_*~#+.<>^:]{3,}")
+_PROGRESS_BAR = re.compile(r"\[[#=.\-_ >\u2588\u2591]{4,200}\]")
+_FENCE = re.compile(r"(?:`{3,}|~{3,}) ?[\w+-]{0,30}")
 _LINE_START = re.compile(r"^\s*(?:#{1,6}\s+|>+\s?|\+\s|[-*]\s+(?:\[[ xX]\]\s+)?)+")
-_LINK = re.compile(r"!?\[([^\]]*)\]\(([^)\s]*)[^)]*\)")
+_LINK = re.compile(r"!?\[([^\[\]]{0,300})\]\(([^()\s]{0,500})(?: [^()]{0,200})?\)")
 _EMPHASIS = re.compile(r"(\*\*|__|`+|~~)")
 _SPACE = re.compile(r"\s+")
 
@@ -26,7 +27,7 @@ _SPACE = re.compile(r"\s+")
 def clean_line(line: str) -> str:
     """Return the words of one line; "" where it holds only decoration."""
     line = _INVISIBLE.sub("", _ANSI.sub("", line))
-    if _FENCE.match(line):
+    if _FENCE.fullmatch(line.strip()):
         return ""
     line = _LINK.sub(r"\1 \2", line)
     line = _PROGRESS_BAR.sub(" ", line)

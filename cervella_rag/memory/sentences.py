@@ -18,6 +18,7 @@ _ABBREVIATIONS = frozenset(
     num p pag pagg prof s sess sez sig sigg tel vol vs
     """.split()
 )
+_LONGEST_ABBREVIATION = 10
 _END = re.compile(r"(?<=[.!?…;])[\"'»)\]*_]*\s+(?=[^\s.,;:])")
 
 
@@ -26,7 +27,8 @@ def split_at_sentences(text: str) -> list[str]:
     pieces: list[str] = []
     start = 0
     for match in _END.finditer(text):
-        last_word = re.split(r"[\s('\"*]", text[start : match.start()])[-1].rstrip(".").lower()
+        before = text[max(start, match.start() - _LONGEST_ABBREVIATION) : match.start()]
+        last_word = re.split(r"[\s('\"*]", before)[-1].rstrip(".").lower()
         if text[match.start() - 1] == "." and last_word in _ABBREVIATIONS:
             continue
         pieces.append(text[start : match.end()])

@@ -10,8 +10,9 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from pathspec import GitIgnoreSpec
 
@@ -19,27 +20,35 @@ from cervella_rag.domain import Refused, Root, Scan, Skipped, Source
 from cervella_rag.errors import RootMissingError
 from cervella_rag.settings import MemorySettings
 
+EMPTY = "empty"
+"""Rule of files that hold no word: with "not_text" and the like, one of those not in the settings."""
+
 _REASONS = {errno.EACCES: "permission denied", errno.ENOENT: "it vanished while being read"}
 
 
-def name_roots(locations: Iterable[Path]) -> tuple[Root, ...]:
+def name_roots(
+    locations: Iterable[Path], known: Mapping[str, str] = MappingProxyType({})
+) -> tuple[Root, ...]:
     """Give every location a short unique name, in the order given; the same location counts once.
 
+    Args:
+        locations: Folders or files.
+        known: Names given before, with their locations; a location keeps its name, and no other
+            location gets it.
+
     Raises:
-        RootMissingError: A location does not exist or cannot be listed.
+        RootMissingError: A location does not exist or cannot be read.
     """
+    names = {Path(location): name for name, location in known.items()}
     roots: dict[Path, Root] = {}
-    names: set[str] = set()
-    for location in locations:
-        absolute = location.expanduser().absolute()
-        if not os.access(absolute, os.R_OK):
-            raise RootMissingError(path=str(location))
-        if absolute in roots:
-            continue
-        plain = (absolute.name or "memory").lstrip(".") or "memory"
-        name = next(n for n in _numbered(plain) if n not in names)
-        names.add(name)
-        roots[absolute] = Root(name, absolute)
+    for given in locations:
+        location = given.expanduser().resolve()
+        if not os.access(location, os.R_OK):
+            raise RootMissingError(path=str(given))
+        if location not in names:
+            plain = location.name.lstrip(".") or "memory"
+            names[location] = next(name for name in _numbered(plain) if name not in names.values())
+        roots[location] = Root(names[location], location)
     return tuple(roots.values())
 
 
@@ -52,12 +61,21 @@ def _numbered(name: str) -> Iterator[str]:
 
 
 class SourceReader:
-    """Reads the text files under roots, by the rules of the settings."""
+    """Reads the text files under roots, by the rules of the settings.
 
-    def __init__(self, settings: MemorySettings) -> None:
+    Args:
+        settings: The rules; letters of either case match.
+        own_data: Folder of the program's own data, never read even where it lies under a root.
+    """
+
+    def __init__(self, settings: MemorySettings, own_data: Path | None = None) -> None:
         self._max_bytes = settings.max_file_bytes
         self._suffixes = frozenset(settings.text_suffixes)
-        self._rules = {name: GitIgnoreSpec.from_lines(lines) for name, lines in settings.skip.items()}
+        self._own_data = own_data
+        self._rules = {
+            name: GitIgnoreSpec.from_lines(line.lower() for line in lines)
+            for name, lines in settings.skip.items()
+        }
 
     def read(self, roots: Iterable[Root]) -> Scan:
         """Read everything under `roots`, in path order; a file under two roots belongs to the first.
@@ -72,7 +90,7 @@ class SourceReader:
         for root in roots:
             for path, file in self._walk(root, skipped, refused):
                 if file in seen:
-                    skipped.append(Skipped(path, "in_another_root"))
+                    skipped.append(Skipped(root.name, path, "in_another_root"))
                     continue
                 seen.add(file)
                 match self._read_file(root, path, file):
@@ -98,19 +116,22 @@ class SourceReader:
             except OSError as error:
                 if folder == root.location:
                     raise RootMissingError(path=str(root.location)) from error
-                refused.append(Refused(_relative(root, folder) + "/", _reason(error)))
+                refused.append(Refused(root.name, _relative(root, folder) + "/", _reason(error)))
                 continue
             for entry in entries:
                 path = _relative(root, Path(entry.path))
                 if not entry.is_dir(follow_symlinks=False):
                     yield path, Path(entry.path)
-                elif rule := self._rule(path + "/"):
-                    skipped.append(Skipped(path + "/", rule))
+                elif rule := self._folder_rule(path + "/", Path(entry.path)):
+                    skipped.append(Skipped(root.name, path + "/", rule))
                 else:
                     folders.append(Path(entry.path))
 
+    def _folder_rule(self, path: str, folder: Path) -> str | None:
+        return "own_data" if folder == self._own_data else self._rule(path)
+
     def _rule(self, path: str) -> str | None:
-        return next((name for name, spec in self._rules.items() if spec.match_file(path)), None)
+        return next((name for name, spec in self._rules.items() if spec.match_file(path.lower())), None)
 
     def _read_file(self, root: Root, path: str, file: Path) -> Source | Skipped | Refused:
         if excluded := self._exclusion(root, path, file):
@@ -119,20 +140,20 @@ class SourceReader:
             data = _read_bytes(file, self._max_bytes)
             text = _decode(data)
         except _UnreadableError as error:
-            return Refused(path, str(error))
+            return Refused(root.name, path, str(error))
         except OSError as error:
-            return Refused(path, _reason(error))
-        if not text.strip():
-            return Skipped(path, "empty")
+            return Refused(root.name, path, _reason(error))
+        if not any(map(str.isalnum, text)):
+            return Skipped(root.name, path, EMPTY)
         return Source(root.name, path, hashlib.sha256(data).hexdigest(), text)
 
     def _exclusion(self, root: Root, path: str, file: Path) -> Skipped | Refused | None:
         if rule := self._rule(path):
-            return Skipped(path, rule)
+            return Skipped(root.name, path, rule)
         if file.is_symlink():
             return _judge_symlink(root, path, file)
         if file.suffix.lower() not in self._suffixes:
-            return Skipped(path, "not_text")
+            return Skipped(root.name, path, "not_text")
         return None
 
 
@@ -142,7 +163,7 @@ class _UnreadableError(Exception):
 
 def _relative(root: Root, path: Path) -> str:
     # A name that is not UTF-8 must still be shown and stored as text.
-    return os.fsencode(path.relative_to(root.location).as_posix()).decode("utf-8", "replace")
+    return os.fsencode(path.relative_to(root.location).as_posix()).decode("utf-8", "backslashreplace")
 
 
 def _reason(error: OSError) -> str:
@@ -153,10 +174,10 @@ def _judge_symlink(root: Root, path: str, link: Path) -> Skipped | Refused:
     try:
         target = link.resolve(strict=True)
     except (OSError, RuntimeError):
-        return Refused(path, "symbolic link that leads nowhere")
+        return Refused(root.name, path, "symbolic link that leads nowhere")
     if target.is_relative_to(root.location.resolve()):
-        return Skipped(path, "symlink_inside")  # what it points to is read in its own place
-    return Refused(path, "symbolic link that leaves its root")
+        return Skipped(root.name, path, "symlink_inside")  # what it points to is read in its own place
+    return Refused(root.name, path, "symbolic link that leaves its root")
 
 
 def _read_bytes(file: Path, limit: int) -> bytes:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-from cervella_rag.domain import Chunk, Filters, Hit, IndexInfo, Question, Retrieval, Scores
-from cervella_rag.errors import IndexAbsentError, QuestionEmptyError, QuestionTooLongError
+from cervella_rag.domain import Chunk, Filters, Hit, IndexInfo, Question, Retrieval, Scores, Understood
+from cervella_rag.errors import (
+    IndexAbsentError,
+    InvalidRequestError,
+    QuestionEmptyError,
+    QuestionTooLongError,
+)
 from cervella_rag.memory.lexical import encode_query, words
 from cervella_rag.messages import message
 from cervella_rag.protocols import Embedder, Search, StoreReader, VectorStore
@@ -49,15 +54,15 @@ class Retriever:
         """Return the best `top_k` hits, best first.
 
         Raises:
-            QuestionEmptyError, QuestionTooLongError: The question cannot be searched.
+            QuestionEmptyError, QuestionTooLongError, InvalidRequestError: It cannot be searched.
             IndexAbsentError: Nothing is indexed.
             IndexMismatchError: The index was made with other parts.
             EmbedderError, StoreError: A part failed.
         """
         started = time.perf_counter()
-        self._check(question.text)
+        self._check(question)
         reader = self.reader()
-        text = search_text(question.text, question.history)
+        text = search_text(question.text, question.history)[-2 * self._options.question_characters :]
         found = reader.search(self._search(text, question.filters, top_k))
         asked = words(text)
         hits = tuple(Hit(chunk, scores, self._why(asked, chunk, scores)) for chunk, scores in found)
@@ -67,7 +72,7 @@ class Retriever:
             hits=hits,
             enough=enough,
             closest=() if enough else hits[:3],
-            understood={"searched": text, "words": asked},
+            understood=Understood(text, tuple(asked)),
             index=_info(reader),
             took_ms=round((time.perf_counter() - started) * 1000, 2),
         )
@@ -94,12 +99,20 @@ class Retriever:
         if self._embedder:
             self._embedder.embed_query("memoria")
 
-    def _check(self, text: str) -> None:
-        if not text.strip():
+    def _check(self, question: Question) -> None:
+        if not question.text.strip():
             raise QuestionEmptyError
         limit = self._options.question_characters
-        if len(text) > limit:
-            raise QuestionTooLongError(length=len(text), limit=limit)
+        if len(question.text) > limit:
+            raise QuestionTooLongError(length=len(question.text), limit=limit)
+        said = [message.content for message in question.history]
+        for field, text in (
+            ("question", question.text),
+            *(("history", content) for content in said),
+            *((name, value or "") for name, value in asdict(question.filters).items()),
+        ):
+            if not _is_text(text):
+                raise InvalidRequestError(field=field, reason="half of a surrogate pair is not text")
 
     def _search(self, text: str, filters: Filters, top_k: int) -> Search:
         dense = tuple(self._embedder.embed_query(text).tolist()) if self._embedder else None
@@ -123,6 +136,14 @@ class Retriever:
             similarity = f"{scores.dense:.2f}"
             reasons.append(message("why.similar", self._options.language, similarity=similarity))
         return "; ".join(reasons) or message("why.stems", self._options.language)
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _info(reader: StoreReader) -> IndexInfo:

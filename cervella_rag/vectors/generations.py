@@ -70,7 +70,10 @@ class EmbeddedStore:
     @contextmanager
     def write(self, *, afresh: bool = False) -> Iterator[Writer]:
         """See `VectorStore`."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(reason=error) from error
         with _locked(self._folder / "lock"):
             self._sweep()
             writer = Writer(self._folder, self._read_to_replace() if afresh else self.read())
@@ -78,6 +81,7 @@ class EmbeddedStore:
                 yield writer
             finally:
                 writer.discard()
+                self._sweep()
 
     def _read_to_replace(self) -> StoreReader | None:
         try:
@@ -101,12 +105,10 @@ class EmbeddedStore:
         """Delete what a writer that died left behind and generations nobody can ask for."""
         for leftover in self._folder.glob("next-*"):
             shutil.rmtree(leftover)
-        current = self._current()
-        published = sorted((self._folder / "generations").glob("*"))
-        keep = [folder for folder in published if folder.name <= current][-_KEPT:]
-        for folder in published:
-            if folder not in keep:
-                shutil.rmtree(folder)
+        current, published = self._current(), _published(self._folder)
+        keep = [name for name in published if name <= current][-_KEPT:]
+        for name in set(published) - set(keep):
+            shutil.rmtree(self._folder / "generations" / name)
 
 
 class Writer:
@@ -117,7 +119,7 @@ class Writer:
         self._staging = folder / f"next-{os.getpid()}"
         self._shard: EdgeShard | None = None
         self.current = current
-        self.generation = int(_current(folder) or 0) + 1
+        self.generation = int(max(_published(folder), default="0")) + 1
 
     def begin(self, *, dimension: int, fresh: bool) -> None:
         """See `StoreWriter`."""
@@ -173,10 +175,23 @@ class Writer:
 
 
 def _current(folder: Path) -> str:
+    """Name of the published generation, "" where there is none.
+
+    A pointer that is lost or damaged means the newest generation: what stands among them is whole.
+    """
     try:
-        return (folder / "current").read_text().strip()
-    except FileNotFoundError:
-        return ""
+        name = (folder / "current").read_text("ascii").strip()
+    except (FileNotFoundError, UnicodeDecodeError):
+        name = ""
+    except OSError as error:
+        raise StoreError(reason=error) from error
+    if name and (folder / "generations" / name).is_dir():
+        return name
+    return max(_published(folder), default="")
+
+
+def _published(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "generations").glob("[0-9]*"))
 
 
 def _generation_name(number: int) -> str:

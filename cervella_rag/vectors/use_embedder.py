@@ -31,7 +31,7 @@ class USEEmbedder:
         """See `Embedder`."""
         try:
             vectors: Vectors = self._model.encode(list(texts))
-        except (OSError, ValueError, MemoryError) as error:
+        except (OSError, MemoryError) as error:
             raise EmbedderError(embedder=self.name, reason=error) from error
         return vectors
 

@@ -1,0 +1,79 @@
+"""Citations point at lines that are there, and only given numbers pass."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cervella_rag.chat.citations import QUOTE_LINES, CitationCheck, cite
+from cervella_rag.domain import Chunk, Hit, Kind, Metadata, Scores
+from cervella_rag.llm.memory_only import quoted
+
+
+def hit(text: str, start_line: int = 10) -> Hit:
+    lines = text.count("\n") + 1
+    chunk = Chunk("id", "memory", "a.md", ("a.md",), "0" * 64, ("A",), start_line,
+                  start_line + lines - 1, text, text, Metadata(title="A", kind=Kind.OTHER))  # fmt: skip
+    return Hit(chunk, Scores(fused=1.0))
+
+
+async def _filtered(check: CitationCheck, pieces: list[str]) -> str:
+    async def voice() -> AsyncIterator[str]:
+        for piece in pieces:
+            yield piece
+
+    return "".join([piece async for piece in check.filter(voice())])
+
+
+def filtered(pieces: list[str], numbers: tuple[int, ...] = (1, 2)) -> tuple[str, CitationCheck]:
+    check = CitationCheck(numbers)
+    return asyncio.run(_filtered(check, pieces)), check
+
+
+def test_quotes_the_lines_that_share_most_with_the_question() -> None:
+    text = "\n".join([*("riga vuota di senso" for _ in range(9)), "Il forno tiene sei ore", "e basta"])
+    (citation,) = cite([hit(text)], "Quante ore tiene il forno?")
+    assert citation.quote == "Il forno tiene sei ore\ne basta"
+    assert (citation.start_line, citation.end_line) == (19, 20)
+
+
+def test_a_quote_is_never_longer_than_its_limit() -> None:
+    (citation,) = cite([hit("\n\n".join(f"riga {n}" for n in range(30)))], "domanda")
+    assert len([line for line in citation.quote.split("\n") if line]) == QUOTE_LINES
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\n"), max_size=20), min_size=1), st.text())
+def test_a_quote_is_exactly_its_lines(lines: list[str], question: str) -> None:
+    (citation,) = cite([hit("\n".join(lines), start_line=1)], question)
+    assert citation.quote == "\n".join(lines[citation.start_line - 1 : citation.end_line])
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        ["Sei ore [1]. Poi [7]."],
+        ["Sei ore ", "[", "1", "]. Poi [", "7]", "."],
+        list("Sei ore [1]. Poi [7]."),
+    ],
+)
+def test_takes_out_citations_that_were_not_given(pieces: list[str]) -> None:
+    text, check = filtered(pieces)
+    assert text == "Sei ore [1]. Poi."
+    assert (check.used, check.removed) == ([1], [7])
+
+
+@given(st.text("a[]1 9\n", max_size=30), st.integers(1, 5))
+def test_cutting_a_stream_anywhere_changes_nothing(text: str, size: int) -> None:
+    whole, _ = filtered([text])
+    pieces = [text[start : start + size] for start in range(0, len(text), size)]
+    assert filtered(pieces)[0] == whole
+
+
+def test_brackets_in_a_quote_do_not_pass_for_citations() -> None:
+    text, check = filtered([quoted("vedi [1] e [99]")])
+    assert check.used == []
+    assert text == r"> vedi \[1\] e \[99\]"
