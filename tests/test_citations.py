@@ -41,6 +41,18 @@ def test_quotes_the_lines_that_share_most_with_the_question() -> None:
     assert (citation.start_line, citation.end_line) == (19, 20)
 
 
+def test_a_quote_ends_before_the_next_heading() -> None:
+    text = "# Forno\n\nTiene sei ore.\n\n## Farina\n\nTipo 1."
+    (citation,) = cite([hit(text)], "Quante ore tiene il forno?")
+    assert citation.quote == "# Forno\n\nTiene sei ore."
+
+
+def test_the_text_counts_more_than_the_heading() -> None:
+    text = "# Il forno e le ore\n\nPremessa.\n\n## Poi\n\nIl forno tiene sei ore."
+    (citation,) = cite([hit(text)], "Quante ore tiene il forno?")
+    assert citation.quote.endswith("Il forno tiene sei ore.")
+
+
 def test_a_quote_is_never_longer_than_its_limit() -> None:
     (citation,) = cite([hit("\n\n".join(f"riga {n}" for n in range(30)))], "domanda")
     assert len([line for line in citation.quote.split("\n") if line]) == QUOTE_LINES

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from itertools import takewhile
 
 from cervella_rag.domain import Citation, Hit
 from cervella_rag.marks import MARK, OPEN_MARK
 from cervella_rag.memory.lexical import stems, words
+
+_HEADING = re.compile(r"\s*#{1,6}\s")
 
 QUOTE_LINES = 6
 """Most lines that may hold words in one quote; enough for a short table or list with its answer."""
@@ -40,19 +43,25 @@ def _citation(number: int, hit: Hit, question: str) -> Citation:
 def _telling_lines(lines: Sequence[str], question: str) -> tuple[int, int]:
     """Return the first and last of the consecutive lines that share most with the question.
 
-    Every distinct stem of the question counts once in a window; at equal counts the window that
+    A heading may open a quote and never stands inside one. Every distinct stem of the question counts
+    twice where the text has it and once where only the heading does; at equal counts the window that
     starts with the match wins, since an answer follows the words that announce it.
     """
     asked = stems(words(question))
-    found = [asked & stems(line) for line in lines]
     filled = [number for number, line in enumerate(lines) if words(line)]
     if not filled:
         return 0, len(lines) - 1
     best = (-1, -1, 0, 0)
     for position, first in enumerate(filled):
-        window = filled[position : position + QUOTE_LINES]
-        shared = frozenset().union(*(found[number] for number in window))
-        best = max(best, (len(shared), len(found[first]), -first, window[-1]))
+        following = takewhile(
+            lambda number: not _HEADING.match(lines[number]),
+            filled[position + 1 : position + QUOTE_LINES],
+        )
+        window = [first, *following]
+        is_heading = bool(_HEADING.match(lines[first]))
+        opening = asked & stems(lines[first])
+        text = asked & stems("\n".join(lines[number] for number in window[is_heading:]))
+        best = max(best, (len(text) + len(text | opening), len(opening), -first, window[-1]))
     return -best[2], best[3]
 
 
