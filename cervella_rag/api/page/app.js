@@ -40,7 +40,7 @@ async function ask() {
   const message = find("message").value.trim();
   if (!message || stopping) return;
   const turn = add(find("turns"), "section");
-  add(turn, "p", "question", message);
+  add(turn, "p", "question", message).scrollIntoView({ behavior: "smooth" });
   const answer = add(turn, "p", "answer", text.thinking);
   stopping = new AbortController();
   setBusy(true);
