@@ -6,19 +6,17 @@ loads no model, a search loads no web server.
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cervella_rag.errors import (
-    CervellaError,
     HostRefusedError,
     InvalidRequestError,
     PortTakenError,
+    StoreError,
 )
-from cervella_rag.messages import locale_language, message
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -62,13 +60,20 @@ def find_roots(settings: Settings, paths: Iterable[Path] = ()) -> tuple[Root, ..
 
     Raises:
         RootMissingError: One of them cannot be read.
+        StoreError: None is named or configured, and the index cannot be asked.
     """
     from cervella_rag.memory.sources import name_roots
     from cervella_rag.resources import resource
 
-    reader = make_store(settings).read()
+    chosen = tuple(paths) or tuple(settings.memory.roots)
+    try:
+        reader = make_store(settings).read()
+    except StoreError:
+        if not chosen:
+            raise
+        reader = None  # a damaged index must not stand in the way of its own repair
     known = reader.manifest.roots if reader else {}
-    chosen = tuple(paths) or tuple(settings.memory.roots) or tuple(map(Path, known.values()))
+    chosen = chosen or tuple(map(Path, known.values()))
     return name_roots(chosen or (resource("knowledge"),), known)
 
 
@@ -258,45 +263,3 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.close()
         raise PortTakenError(host=host, port=port, reason=error.strerror, other=port % 65535 + 1) from error
     return listening
-
-
-def diagnose() -> list[tuple[str, bool, str]]:
-    """Check each part; return its name, whether it is well, and a detail."""
-    checks: list[tuple[str, bool, str]] = []
-
-    def check(name: str, call: Callable[[], str]) -> None:
-        try:
-            checks.append((name, True, call()))
-        except CervellaError as error:
-            checks.append((name, False, error.text(locale_language())))
-
-    try:
-        settings = load_settings()
-    except CervellaError as error:
-        return [("settings", False, error.text(locale_language()))]
-    checks.append(("settings", True, f"voice={settings.llm.voice}, embedder={settings.embedder.name}"))
-    checks.append(("home", *_describe_home(settings.home)))
-    check("roots", lambda: ", ".join(str(root.location) for root in find_roots(settings)))
-    check("index", lambda: _describe_index(settings))
-    check("embedder", lambda: _describe_embedder(settings))
-    checks.append(("voice", True, make_assistant(settings).llm.mode))
-    return checks
-
-
-def _describe_home(home: Path) -> tuple[bool, str]:
-    there = next(folder for folder in (home, *home.parents) if folder.exists())
-    is_writable = os.access(there, os.W_OK | os.X_OK)
-    text = str(home) if is_writable else message("cli.not_writable", locale_language(), path=there)
-    return is_writable, text
-
-
-def _describe_index(settings: Settings) -> str:
-    manifest = make_retriever(settings).reader().manifest
-    return f"{manifest.documents} / {manifest.chunks} ({manifest.created})"
-
-
-def _describe_embedder(settings: Settings) -> str:
-    part = make_embedder(settings)
-    if part is None:
-        return "none"
-    return f"{part.name} ({part.embed_query('memoria').shape[0]})"

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from cervella_rag import __version__, bootstrap, terminal
+from cervella_rag.doctor import examine
 from cervella_rag.domain import Done, Question, Token
 from cervella_rag.errors import CervellaError
 from cervella_rag.messages import locale_language
@@ -138,7 +139,7 @@ def stats(as_json: Json = False) -> None:
 @app.command(help=say("help_doctor"))
 def doctor(as_json: Json = False) -> None:
     """Check that everything is in place."""
-    checks = bootstrap.diagnose()
+    checks = examine()
     if as_json:
         _print_json([{"check": name, "ok": is_well, "detail": text} for name, is_well, text in checks])
     else:

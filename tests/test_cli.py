@@ -116,6 +116,14 @@ def test_a_home_that_cannot_be_written_is_a_sentence(january: Path, tmp_path: Pa
     assert (result.returncode, "Traceback" in result.stderr) == (1, False)
 
 
+def test_a_damaged_index_can_be_rebuilt_as_its_error_says(january: Path, tmp_path: Path) -> None:
+    cervella("index", january)
+    (tmp_path / "home/index/generations/000001/manifest.json").write_text("{")
+    assert "cervella index --rebuild" in cervella("search", "forno").stderr
+    assert cervella("index", "--rebuild", january).returncode == 0
+    assert cervella("search", "forno").returncode == 0
+
+
 def test_a_terminal_of_few_characters_is_no_error(january: Path) -> None:
     cervella("index", january)
     assert cervella("ask", "Perché il forno?", env={"PYTHONIOENCODING": "ascii"}).returncode == 0

@@ -61,7 +61,10 @@ class SearchRequest(BaseModel):
     top_k: int = Field(10, ge=1, le=100)
     history: list[MessageModel] = Field([], max_length=100)
     filters: FiltersModel = FiltersModel()
-    explain: bool = Field(False, description="Add the scores of each list and what was understood.")
+    explain: bool = Field(
+        False,
+        description="Accepted; hits carry their scores and reasons, and `understood` is there, always.",
+    )
 
     def to_domain(self) -> Question:
         """Return the question as a plain value."""
