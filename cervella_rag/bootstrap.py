@@ -17,6 +17,7 @@ from cervella_rag.errors import (
     PortTakenError,
     StoreError,
 )
+from cervella_rag.messages import locale_language
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -121,7 +122,7 @@ def make_retriever(settings: Settings, shared: Embedder | None = None) -> Retrie
         rrf_k=settings.retrieval.rrf_k,
         lexical_votes=settings.retrieval.lexical_votes,
         question_characters=settings.retrieval.question_characters,
-        language=settings.interface_language,
+        language=locale_language(),
     )
     return Retriever(make_store(settings), shared or make_embedder(settings), options)
 

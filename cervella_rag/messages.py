@@ -30,7 +30,11 @@ def message(key: str, language: str, **details: object) -> str:
 
 
 def locale_language() -> str:
-    """Return "en" where the locale is English, otherwise "it": the memory is Italian."""
+    """Return "en" where the locale is English, otherwise "it": the memory is Italian.
+
+    `CERVELLA_LANGUAGE` wins over the locale. It is read here and not with the settings, because help and
+    errors must speak before there are any, and where they cannot be read.
+    """
     for name in ("CERVELLA_LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG"):
         value = os.environ.get(name, "").lower()
         if value and value != "auto":

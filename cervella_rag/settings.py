@@ -23,7 +23,6 @@ from pydantic_settings import (
 )
 
 from cervella_rag.errors import InvalidSettingError
-from cervella_rag.messages import locale_language
 
 PRESETS: dict[str, tuple[int, int]] = {"350/50": (350, 50), "400/50": (400, 50), "512/15%": (512, 77)}
 
@@ -164,9 +163,6 @@ class Settings(BaseSettings):
     home: Path = Field(
         Path("~/.local/share/cervella"), description="Folder of the index and other kept data."
     )
-    language: Literal["auto", "it", "en"] = Field(
-        "auto", description="Language of the program's own words; `auto` follows the locale, Italian first."
-    )
     memory: MemorySettings = MemorySettings()
     chunking: ChunkingSettings = ChunkingSettings()
     embedder: EmbedderSettings = EmbedderSettings()
@@ -190,11 +186,6 @@ class Settings(BaseSettings):
     def _absolute_home(self) -> Self:
         object.__setattr__(self, "home", self.home.expanduser().absolute())
         return self
-
-    @property
-    def interface_language(self) -> str:
-        """The language of the program's own words: "it" or "en"."""
-        return locale_language() if self.language == "auto" else self.language
 
 
 def load_settings(**overrides: object) -> Settings:

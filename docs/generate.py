@@ -26,7 +26,11 @@ def settings_table() -> str:
     """Return docs/settings.md: every setting with its default, bounds and meaning."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     rows += _rows(Settings, "CERVELLA_")
-    return f"{_NOTE}\n# Settings\n\n" + "\n".join(rows) + "\n"
+    rows.append(
+        "| `CERVELLA_LANGUAGE` | the locale | The program's own words: `it` or `en`; environment only. |"
+    )
+    origin = "From the environment, `.env` or `cervella.toml` in the working folder, the first that has it."
+    return f"{_NOTE}\n# Settings\n\n{origin}\n\n" + "\n".join(rows) + "\n"
 
 
 def _rows(model: type[BaseModel], prefix: str) -> list[str]:
