@@ -25,7 +25,7 @@ RAW_TOKENS = 500
 _NAMESPACE = uuid.UUID("6f1d7f0c-9f5b-5f0e-8a51-0d6f3c1b7a2e")
 
 SentenceSplitter = Callable[[str, int], list[str]]
-"""Cuts a text into pieces of at most so many estimated tokens, at sentence ends where it can."""
+"""Cuts a text into pieces of at most so many tokens, at sentence ends where it can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,8 @@ class _Unit:
         start: Offset of its first character in the source's text.
         end: Offset after its last character.
         words: Its cleaned text; "" where it is all decoration.
+        tokens_before: Estimated tokens of the source's text above it.
+        tokens_after: The same with the unit, so that a run of units is a difference.
         headings: Path of the section it stands in.
         table_header: Cleaned header row of the table it is a later row of.
     """
@@ -45,6 +47,8 @@ class _Unit:
     start_line: int
     end_line: int
     words: str
+    tokens_before: int
+    tokens_after: int
     headings: tuple[str, ...]
     table_header: str = ""
 
@@ -146,12 +150,22 @@ class Chunker:
         pieces = (
             _cells(text[line.start : line.end], size) if kind == "table" else [text[line.start : line.end]]
         )
-        position = line.start
+        position, tokens = line.start, line.tokens_before
         for piece in pieces:
             for part in [piece] if estimate_tokens(piece) <= size else self.split_sentences(piece, size):
                 start = text.index(part, position)
                 position = start + len(part)
-                yield replace(line, start=start, end=position, words=clean(part))
+                words = clean(part)
+                after = tokens + estimate_tokens(part) + 1
+                yield replace(
+                    line,
+                    start=start,
+                    end=position,
+                    words=words,
+                    tokens_before=tokens,
+                    tokens_after=after,
+                )
+                tokens = after
 
 
 class _Text:
@@ -159,18 +173,30 @@ class _Text:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._starts = [0, *accumulate(len(line) + 1 for line in text.split("\n"))]
+        lines = text.split("\n")
+        self._starts = [0, *accumulate(len(line) + 1 for line in lines)]
+        self._tokens = [0, *accumulate(estimate_tokens(line) + 1 for line in lines)]
 
     def unit(
         self, start_line: int, end_line: int, headings: tuple[str, ...], table_header: str = ""
     ) -> _Unit:
         start, end = self._starts[start_line - 1], self._starts[end_line] - 1
         words = clean(self.text[start:end])
-        return _Unit(start, end, start_line, end_line, words, headings, table_header)
+        return _Unit(
+            start=start,
+            end=end,
+            start_line=start_line,
+            end_line=end_line,
+            words=words,
+            tokens_before=self._tokens[start_line - 1],
+            tokens_after=self._tokens[end_line] - 1,
+            headings=headings,
+            table_header=table_header,
+        )
 
 
 def _raw_tokens(units: Sequence[_Unit]) -> int:
-    return -(-(units[-1].end - units[0].start) // CHARACTERS_PER_TOKEN)
+    return units[-1].tokens_after - units[0].tokens_before
 
 
 def _word_tokens(units: Iterable[_Unit]) -> int:
