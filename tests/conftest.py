@@ -54,6 +54,7 @@ def material() -> Path:
     """The shared material: a real memory and questions about it."""
     folder = Path(os.environ.get("CERVELLA_TEST_MATERIAL", Path(__file__).parents[2] / "shared"))
     if not (folder / "memory" / "sncp").is_dir():
+        # Private material that a checkout does not carry; the other tests do without it.
         pytest.skip(f"the shared material is not in {folder} (CERVELLA_TEST_MATERIAL)")
     return folder
 

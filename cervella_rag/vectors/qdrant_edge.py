@@ -177,10 +177,10 @@ class EdgeShard:
 
 
 def _guard(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call the engine; it raises bare `Exception` for everything, so that is what is mapped."""
+    """Call the engine and map what it raises."""
     try:
         return call(*args, **kwargs)
-    except Exception as error:
+    except Exception as error:  # the engine has no type of its own: it raises bare `Exception`
         raise StoreError(reason=error) from error
 
 

