@@ -6,7 +6,9 @@ files were refused.
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import sys
 from io import TextIOWrapper
 from pathlib import Path
@@ -16,10 +18,9 @@ import typer
 
 from cervella_rag import __version__, bootstrap, terminal
 from cervella_rag.doctor import examine
-from cervella_rag.domain import Done, Question, Token
 from cervella_rag.errors import CervellaError
 from cervella_rag.messages import locale_language
-from cervella_rag.terminal import err, out, say
+from cervella_rag.terminal import err, out, safe, say
 
 EXIT_REFUSED = 3
 EXIT_INTERRUPTED = 130
@@ -28,7 +29,9 @@ Json = Annotated[bool, typer.Option("--json", help=say("opt_json"))]
 
 app = typer.Typer(help=say("about"), no_args_is_help=True, add_completion=False)
 evaluations = typer.Typer(help=say("help_eval"), no_args_is_help=True)
+models = typer.Typer(help=say("help_model"), no_args_is_help=True)
 app.add_typer(evaluations, name="eval")
+app.add_typer(models, name="model")
 
 
 def main() -> None:
@@ -36,11 +39,11 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal that lacks a character shows a question mark
             stream.reconfigure(errors="replace")
+    logging.getLogger("stamina").setLevel(logging.ERROR)  # a second try is no news
     try:
         app()
     except CervellaError as error:
-        text = terminal.printable(error.text(locale_language()))
-        err.print(say("error", text=text), style="red", markup=False)
+        terminal.show_error(error)
         raise SystemExit(error.exit_code) from error
     except KeyboardInterrupt as interrupt:
         raise SystemExit(EXIT_INTERRUPTED) from interrupt
@@ -107,23 +110,70 @@ def search(
 
 
 @app.command(help=say("help_ask"))
-def ask(question: Annotated[str, typer.Argument(help=say("arg_question"))], as_json: Json = False) -> None:
+def ask(
+    question: Annotated[str, typer.Argument(help=say("arg_question"))],
+    conversation: Annotated[str | None, typer.Option(help=say("opt_conversation"))] = None,
+    as_json: Json = False,
+) -> None:
     """Answer one question."""
-    bootstrap.run(_ask(bootstrap.make_question(question), as_json))
-
-
-async def _ask(question: Question, as_json: bool) -> None:
+    asked = bootstrap.make_question(question)
     assistant = bootstrap.make_assistant(bootstrap.load_settings())
-    async for event in assistant.stream(question):
-        match event:
-            case Token(text) if not as_json:
-                out.print(terminal.printable(text), end="", markup=False)
-            case Done(answer) if as_json:
-                _print_json(bootstrap.outer_shape(answer))
-            case Done(answer):
-                took, generation = answer.timings_ms["total"], answer.provenance["index_generation"]
-                out.print()
-                err.print(say("spoken_by", mode=answer.mode, milliseconds=took, generation=generation))
+
+    async def answer() -> None:
+        try:
+            await assistant.voices.wake()  # a model loads while the memory is searched
+            if as_json:
+                _print_json(bootstrap.outer_shape(await assistant.reply(asked, conversation)))
+            else:
+                await terminal.show_turn(assistant.stream(asked, conversation))
+        finally:
+            await assistant.aclose()
+
+    asyncio.run(answer())
+
+
+@app.command(help=say("help_chat"))
+def chat(
+    conversation: Annotated[str | None, typer.Option(help=say("opt_conversation"))] = None,
+) -> None:
+    """Talk until the end of input; Ctrl-C stops an answer, not the conversation."""
+    assistant = bootstrap.make_assistant(bootstrap.load_settings(), stays=True)
+    with asyncio.Runner() as runner:
+        if conversation:
+            runner.run(assistant.conversations.read(conversation))
+        runner.run(assistant.voices.wake())
+        err.print(say("chat_begins"), style="dim")
+        while (said := terminal.read_line()) is not None:
+            if not said.strip():
+                continue
+            try:
+                turn = assistant.stream(bootstrap.make_question(said), conversation)
+                conversation = runner.run(terminal.show_turn(turn)).conversation_id
+            except KeyboardInterrupt:
+                err.print(f"\n{say('stopped')}", style="yellow")
+            except CervellaError as error:
+                terminal.show_error(error)
+        runner.run(assistant.aclose())
+
+
+@models.command("fetch", help=say("help_model_fetch"))
+def fetch_model(
+    name: Annotated[str, typer.Argument(help=say("arg_model"))] = "demo",
+    if_needed: Annotated[bool, typer.Option("--if-needed", help=say("opt_if_needed"))] = False,
+) -> None:
+    """Fetch a model for the voice in process."""
+    settings = bootstrap.load_settings()
+    entry = bootstrap.find_model(name)
+    if if_needed and (voice := terminal.speaking(bootstrap.voice_states(settings, locale_language()))):
+        err.print(say("voice_there", voice=voice), style="dim")
+        return
+    size = f"{entry.bytes / 1e9:.2f}"
+    err.print(safe(say("fetching", title=entry.title, size=size, license=entry.license)))
+    if entry.demonstration:
+        err.print(say("demonstration"), style="yellow")
+    with terminal.progress_bar() as progress:
+        file = bootstrap.fetch_model(settings, name, progress)
+    out.print(str(file), markup=False)
 
 
 @app.command(help=say("help_stats"))

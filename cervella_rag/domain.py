@@ -214,7 +214,7 @@ class Filters:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn's half: `role` is "user" or "assistant"."""
+    """One turn's half, or what a model is told first: `role` is "user", "assistant" or "system"."""
 
     role: str
     content: str
@@ -316,6 +316,8 @@ class Prompt:
         hits: What the answer may use, in the order of the citations.
         citations: The same, numbered, each with its most telling lines.
         grounded: False where the memory holds no answer and only comes close.
+        history: What was said before, oldest first.
+        today: ISO date of the turn.
     """
 
     question: str
@@ -323,19 +325,43 @@ class Prompt:
     hits: tuple[Hit, ...]
     citations: tuple[Citation, ...]
     grounded: bool
+    history: tuple[Message, ...] = ()
+    today: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What a model can take and give, in tokens.
+
+    Attributes:
+        context_tokens: Prompt and answer together.
+        answer_tokens: Longest answer.
+        compact: True for a small or slow model: the short persona, and quotes instead of chunks.
+    """
+
+    context_tokens: int
+    answer_tokens: int
+    compact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A finished answer and everything needed to check it."""
+    """A finished answer and everything needed to check it.
+
+    Attributes:
+        conversation_id: Where the turn is kept; None for a client that keeps the history itself.
+        finish_reason: "stop" where she had said all, "length" where the answer was cut at its limit,
+            "incomplete" where the voice ended without saying that it was done.
+    """
 
     answer: str
     grounded: bool
     mode: str
     citations: tuple[Citation, ...]
-    conversation_id: str
+    conversation_id: str | None
     turn_id: str
     model: str
+    finish_reason: str
     usage: dict[str, int]
     timings_ms: dict[str, float]
     provenance: dict[str, object]
@@ -364,9 +390,11 @@ class IndexReport:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A turn's first sign of life: what she is doing."""
+    """What she is doing while no word has come yet; `done` of `total` where it can be counted."""
 
     stage: str
+    done: int = 0
+    total: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,9 +406,43 @@ class Sources:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """The next piece of the answer."""
+    """The next piece of the answer; `is_quote` where it is the memory's own text in its frame."""
 
     text: str
+    is_quote: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A voice that could not speak this time, and why."""
+
+    mode: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A voice has ended: which one, how, and what it counted (0 where it counts nothing)."""
+
+    mode: str
+    model: str
+    finish_reason: str = "stop"
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    passed_over: tuple[PassedOver, ...] = ()
+
+
+VoiceEvent = Status | Token | Spoken
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceState:
+    """One voice's health."""
+
+    mode: str
+    model: str
+    ready: bool
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,3 +453,46 @@ class Done:
 
 
 Event = Status | Sources | Token | Done
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One question with its answer, as a conversation keeps it; `created` is ISO with offset."""
+
+    turn_id: str
+    question: str
+    answer: str
+    mode: str
+    model: str
+    grounded: bool
+    finish_reason: str
+    citations: tuple[dict[str, object], ...]
+    created: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationInfo:
+    """A conversation's card: the title is its first question; dates are ISO with offset."""
+
+    conversation_id: str
+    title: str
+    created: str
+    updated: str
+    turns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A conversation with its turns, oldest first."""
+
+    info: ConversationInfo
+    turns: tuple[Turn, ...]
+
+    @property
+    def history(self) -> tuple[Message, ...]:
+        """What was said, oldest first."""
+        return tuple(
+            message
+            for turn in self.turns
+            for message in (Message("user", turn.question), Message("assistant", turn.answer))
+        )

@@ -9,18 +9,34 @@ CervellaError
 │   ├── IndexMismatchError
 │   ├── PortTakenError
 │   ├── HostRefusedError
-│   └── EvaluationFileError
-├── RequestError            the caller: the question or its filters
+│   ├── EvaluationFileError
+│   ├── ExtraMissingError
+│   ├── ModelFileError
+│   └── ModelUnknownError
+├── AuthoringError          the author of a persona or a prompt
+│   ├── PersonaFileError
+│   └── TemplateFileError
+├── RequestError            the caller: the question, its filters, its conversation
 │   ├── QuestionEmptyError
 │   ├── QuestionTooLongError
-│   └── InvalidRequestError
-└── UpstreamError           a part she depends on: the store, the embedder, another writer
+│   ├── InvalidRequestError
+│   ├── PromptTooLongError
+│   └── ConversationUnknownError
+└── UpstreamError           a part she depends on: the store, the embedder, another writer, a voice
     ├── IndexLockedError
     ├── EmbedderError
-    └── StoreError
+    ├── StoreError
+    ├── ConversationStoreError
+    ├── ModelFetchError
+    ├── ModelMissingError
+    ├── VoiceUnavailableError
+    ├── VoiceRefusedError
+    ├── VoiceTimeoutError
+    ├── VoiceSilentError
+    └── VoiceBrokenError
 
-There is no branch for the author of a memory file yet: a file that cannot be read is a `Refused`
-entry of the report, not an exception, because it must not stop the other files.
+A memory file that cannot be read is a `Refused` entry of the report, not an exception, because it
+must not stop the other files.
 
 The words are in prompts/messages.toml under [errors]; a test holds the two together.
 """
@@ -110,6 +126,43 @@ class EvaluationFileError(ConfigurationError):
     code: ClassVar[str] = "evaluation_file"
 
 
+class ExtraMissingError(ConfigurationError):
+    """A part was asked for whose library is not installed."""
+
+    code: ClassVar[str] = "extra_missing"
+
+
+class ModelFileError(ConfigurationError):
+    """The model file of the in-process voice is missing or cannot be loaded."""
+
+    code: ClassVar[str] = "model_file"
+
+
+class ModelUnknownError(ConfigurationError):
+    """No model of that name can be fetched."""
+
+    code: ClassVar[str] = "model_unknown"
+
+
+class AuthoringError(CervellaError):
+    """The author of a persona or of a prompt must change a file."""
+
+    status: ClassVar[int] = 503
+    exit_code: ClassVar[int] = 2
+
+
+class PersonaFileError(AuthoringError):
+    """A persona file is missing, is not YAML, or does not say what a persona must."""
+
+    code: ClassVar[str] = "persona_file"
+
+
+class TemplateFileError(AuthoringError):
+    """A template is missing, has a mistake, or asks for something that is not there."""
+
+    code: ClassVar[str] = "template_file"
+
+
 class RequestError(CervellaError):
     """The caller must change the request."""
 
@@ -135,6 +188,19 @@ class InvalidRequestError(RequestError):
     code: ClassVar[str] = "invalid_request"
 
 
+class PromptTooLongError(RequestError):
+    """The question with its persona does not fit the model's window; nothing was sent."""
+
+    code: ClassVar[str] = "prompt_too_long"
+
+
+class ConversationUnknownError(RequestError):
+    """There is no conversation with that id."""
+
+    code: ClassVar[str] = "conversation_unknown"
+    status: ClassVar[int] = 404
+
+
 class UpstreamError(CervellaError):
     """A part she depends on failed; trying again later may help."""
 
@@ -158,3 +224,51 @@ class StoreError(UpstreamError):
     """The vector store failed or its files are damaged."""
 
     code: ClassVar[str] = "store_failed"
+
+
+class ConversationStoreError(UpstreamError):
+    """Conversations cannot be read or written."""
+
+    code: ClassVar[str] = "conversation_store"
+
+
+class ModelFetchError(UpstreamError):
+    """A model could not be fetched whole; what was fetched is kept for the next try."""
+
+    code: ClassVar[str] = "model_fetch"
+
+
+class ModelMissingError(UpstreamError):
+    """The server is there and does not have the model."""
+
+    code: ClassVar[str] = "model_missing"
+
+
+class VoiceUnavailableError(UpstreamError):
+    """A voice cannot be reached, is overloaded or failed before its first word; worth another try."""
+
+    code: ClassVar[str] = "voice_unavailable"
+
+
+class VoiceRefusedError(UpstreamError):
+    """A voice does not accept what it was sent; trying again will not help."""
+
+    code: ClassVar[str] = "voice_refused"
+
+
+class VoiceTimeoutError(UpstreamError):
+    """A voice was silent for longer than it may be."""
+
+    code: ClassVar[str] = "voice_timeout"
+
+
+class VoiceSilentError(UpstreamError):
+    """A voice ended without a word, or thought only."""
+
+    code: ClassVar[str] = "voice_silent"
+
+
+class VoiceBrokenError(UpstreamError):
+    """A voice broke off in the middle of an answer."""
+
+    code: ClassVar[str] = "voice_broken"

@@ -10,7 +10,20 @@ from typing import Protocol, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from cervella_rag.domain import Chunk, Filters, Point, Prompt, Scores, SparseVector
+from cervella_rag.domain import (
+    Chunk,
+    Conversation,
+    ConversationInfo,
+    Filters,
+    Message,
+    Point,
+    Prompt,
+    Scores,
+    SparseVector,
+    Turn,
+    VoiceEvent,
+    Window,
+)
 from cervella_rag.errors import IndexMismatchError
 
 Vectors = NDArray[np.float32]
@@ -222,6 +235,87 @@ class LLM(Protocol):
         """Name of the model, "" where there is none."""
         ...
 
-    def stream(self, prompt: Prompt) -> AsyncGenerator[str]:
-        """Yield the answer piece by piece; closing the stream stops the voice."""
+    def stream(self, prompt: Prompt) -> AsyncGenerator[VoiceEvent]:
+        """Yield what it does, then the answer piece by piece and, last, how it ended.
+
+        Closing the stream stops the voice.
+
+        Raises:
+            PromptTooLongError: The prompt does not fit its window; nothing was sent.
+            UpstreamError: It cannot speak, or broke off.
+        """
+        ...
+
+    async def check(self) -> str:
+        """Return what is worth knowing of a voice that could speak now, without making it speak.
+
+        Raises:
+            CervellaError: It could not; the error says why and what to do.
+        """
+        ...
+
+    def prepare(self, history: Sequence[Message] = ()) -> None:
+        """Begin to evaluate what the next prompt will begin with, where that helps; return at once."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of connections and models."""
+        ...
+
+
+class PromptWriter(Protocol):
+    """Writes what a model is sent."""
+
+    def messages(self, prompt: Prompt, window: Window) -> tuple[Message, ...]:
+        """Return the messages, within the window.
+
+        Raises:
+            PromptTooLongError: They cannot be made to fit.
+        """
+        ...
+
+    def prefix(self, history: Sequence[Message], window: Window) -> tuple[Message, ...]:
+        """Return what the next prompt of a conversation begins with, whatever is asked."""
+        ...
+
+
+class ConversationStore(Protocol):
+    """Keeps what was said."""
+
+    async def create(self, title: str) -> str:
+        """Start a conversation; return its id.
+
+        Raises:
+            ConversationStoreError: It cannot be written.
+        """
+        ...
+
+    async def read(self, conversation_id: str) -> Conversation:
+        """Return a conversation with its turns.
+
+        Raises:
+            ConversationUnknownError: There is none with that id.
+            ConversationStoreError: It cannot be read.
+        """
+        ...
+
+    async def append(self, conversation_id: str, turn: Turn) -> None:
+        """Add a turn.
+
+        Raises:
+            ConversationUnknownError: There is none with that id.
+            ConversationStoreError: It cannot be written.
+        """
+        ...
+
+    async def list(self, limit: int) -> tuple[ConversationInfo, ...]:
+        """Return the newest conversations, newest first."""
+        ...
+
+    async def delete(self, conversation_id: str) -> None:
+        """Remove a conversation with its turns.
+
+        Raises:
+            ConversationUnknownError: There is none with that id.
+        """
         ...

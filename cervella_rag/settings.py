@@ -9,10 +9,18 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pathspec import GitIgnoreSpec
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -128,8 +136,97 @@ class RetrievalSettings(_Group):
 class LLMSettings(_Group):
     """Who speaks the answer."""
 
-    voice: Literal["auto", "memory_only"] = Field(
-        "auto", description="`memory_only` quotes the memory; `auto` takes the best voice there is."
+    voice: Literal["auto", "ollama", "openai", "llama_cpp", "memory_only"] = Field(
+        "auto",
+        description="`auto` takes the first that can speak, in the order written here; a name fixes it.",
+    )
+    ollama_url: str = Field("http://127.0.0.1:11434", description="Where Ollama listens.")
+    ollama_model: str = Field(
+        "qwen3:4b-instruct-2507-q4_K_M",
+        min_length=1,
+        description="Model on Ollama. Plain `qwen3:4b` keeps thinking whatever it is told.",
+    )
+    ollama_keep_alive: str = Field(
+        "30m",
+        pattern=r"^-?(\d+(\.\d+)?(ns|us|ms|s|m|h))+$",
+        description="How long Ollama keeps the model loaded after an answer.",
+    )
+    openai_url: str | None = Field(
+        None, description="Base URL of an OpenAI-compatible server, with its `/v1`; none by default."
+    )
+    openai_model: str = Field("", description="Model on that server; empty takes the first it lists.")
+    openai_key: SecretStr = Field(SecretStr("none"), description="Key of that server.")
+    openai_extra: dict[str, Any] = Field(
+        {"chat_template_kwargs": {"enable_thinking": False}},
+        description="Added to the request's body; the default asks hybrid models not to think.",
+    )
+    llama_cpp_model: Path | None = Field(
+        None, description="GGUF file for the voice in process; otherwise one that was fetched."
+    )
+    llama_cpp_context_tokens: int = Field(
+        4096, ge=512, le=262_144, description="Window of the voice in process, in tokens."
+    )
+    llama_cpp_batch_tokens: int = Field(
+        32, ge=1, le=2048, description="Prompt tokens evaluated before it looks whether to stop."
+    )
+    llama_cpp_threads: int | None = Field(
+        None, ge=1, le=256, description="Threads that generate; by default one core less than there are."
+    )
+    compact: bool = Field(
+        False,
+        description="Short persona and quotes instead of chunks, for every voice, not only in process.",
+    )
+    context_tokens: int = Field(
+        8192,
+        ge=1024,
+        le=262_144,
+        description="Window of a model on a server, in tokens (Ollama's num_ctx).",
+    )
+    answer_tokens: int = Field(700, ge=16, le=32_768, description="Longest answer, in tokens.")
+    memory_tokens: int = Field(
+        400,
+        ge=50,
+        le=32_768,
+        description="Memory shown to a compact voice, in tokens: on two cores 400 are about ten seconds.",
+    )
+    temperature: float = Field(
+        0.3,
+        ge=0,
+        le=2,
+        description="How freely a model on a server chooses its words; in process always 0.",
+    )
+    first_token_seconds: float = Field(
+        180.0, gt=0, description="Longest wait for the first sign of a model, its loading included."
+    )
+    between_tokens_seconds: float = Field(30.0, gt=0, description="Longest silence after that.")
+    rest_seconds: float = Field(
+        15.0, ge=0, description="How long `auto` passes over a voice that could not speak."
+    )
+
+    @field_validator("ollama_url", "openai_url")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value is not None and not re.match(r"https?://[^/\s]+", value):
+            raise ValueError("an address begins with http:// or https://")
+        return value.rstrip("/") if value else None
+
+
+class PersonaSettings(_Group):
+    """Who she is."""
+
+    name: str = Field(
+        "cervella", pattern=r"^[a-z0-9_-]+$", description="File under prompts/personas/, without `.yaml`."
+    )
+    partner: str = Field(
+        "Rafa", min_length=1, max_length=80, description="Name of the person she works with."
+    )
+
+
+class ConversationSettings(_Group):
+    """What is remembered of what was said."""
+
+    history_turns: int = Field(
+        12, ge=0, le=100, description="Turns before this one that a voice is reminded of, at most."
     )
 
 
@@ -168,6 +265,8 @@ class Settings(BaseSettings):
     embedder: EmbedderSettings = EmbedderSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     llm: LLMSettings = LLMSettings()
+    persona: PersonaSettings = PersonaSettings()
+    conversations: ConversationSettings = ConversationSettings()
     api: APISettings = APISettings()
 
     @classmethod

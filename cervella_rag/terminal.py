@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -14,15 +14,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from cervella_rag.chat.citations import cite
+from cervella_rag.domain import Done, Sources, Status, Token
 from cervella_rag.messages import locale_language, message
 
 if TYPE_CHECKING:
-    from cervella_rag.domain import Citation, Hit, IndexReport, Retrieval
+    from cervella_rag.domain import Answer, Citation, Event, Hit, IndexReport, Retrieval, VoiceState
+    from cervella_rag.errors import CervellaError
     from cervella_rag.retrieval.stats import Stats
 
 _DIRECTIONS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 out = Console(highlight=False, soft_wrap=True)
+_MODELS = frozenset({"ollama", "openai", "llama_cpp"})
+_STAGES = frozenset({"retrieved", "loading", "reading"})
+
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -50,6 +55,26 @@ def _is_harmless(character: str) -> bool:
 def safe(text: str) -> str:
     """Return one line of `text` for printing where rich reads markup."""
     return escape(printable(text.replace("\n", " ")))
+
+
+def show_error(error: CervellaError) -> None:
+    """Print what went wrong and what to do."""
+    text = printable(error.text(locale_language()))
+    err.print(say("error", text=text), style="red", markup=False)
+
+
+def read_line() -> str | None:
+    """Return what the user types, or None at the end of input or at Ctrl-C."""
+    try:
+        return input(say("prompt"))
+    except (EOFError, KeyboardInterrupt):
+        err.print()
+        return None
+
+
+def speaking(states: Sequence[VoiceState]) -> str | None:
+    """Return the name of the first voice with a model that could speak now."""
+    return next((f"{state.mode} {state.model}" for state in states if state.ready and state.model), None)
 
 
 @contextmanager
@@ -124,6 +149,67 @@ def _show_hit(hit: Hit, citation: Citation, explain: bool) -> None:
         shown = ", ".join(f"{name} {value:.3f}" for name, value in parts.items() if value is not None)
         out.print(f"   [dim]{safe(hit.why)} ({shown})[/dim]")
     out.print()
+
+
+async def show_turn(events: AsyncGenerator[Event]) -> Answer:
+    """Print a turn while it comes: what she does and where she looks on stderr, the answer on stdout."""
+    found: tuple[Citation, ...] = ()
+    async with aclosing(events) as turn:
+        with err.status(say("doing_searching")) as waiting:
+            async for event in turn:
+                match event:
+                    case Sources(found):
+                        pass
+                    case Status(stage) if stage in _MODELS:
+                        _show_sources(found)  # something to read while a model reads
+                        found = ()
+                    case Status(stage, done, total):
+                        share = f" {done}/{total}" if total else ""
+                        waiting.update(say(f"doing_{stage}") + share if stage in _STAGES else "")
+                    case Token(text):
+                        waiting.stop()
+                        out.print(printable(text), end="", markup=False)
+                    case Done(answer):
+                        waiting.stop()
+                        _show_end(answer)
+                        return answer
+    raise RuntimeError("a turn that raises nothing ends with Done")
+
+
+def _show_sources(citations: Sequence[Citation]) -> None:
+    for citation in citations:
+        err.print(f"[dim]{safe(_place(citation))}[/dim]")
+    if citations:
+        err.print()
+
+
+def _show_end(answer: Answer) -> None:
+    out.print()
+    if answer.mode in _MODELS and answer.citations:
+        out.print()
+        for citation in answer.citations:
+            out.print(_place(citation), markup=False)
+    if answer.finish_reason in ("length", "incomplete"):
+        err.print(say(f"cut_{answer.finish_reason}"), style="yellow")
+    seconds = {name: f"{value / 1000:.1f}" for name, value in answer.timings_ms.items()}
+    model = f" ({answer.model})" if answer.model else ""
+    err.print(
+        safe(
+            say(
+                "spoken_by",
+                voice=f"{answer.mode}{model}",
+                first=seconds.get("first_token", "-"),
+                total=seconds["total"],
+                conversation=answer.conversation_id or "-",
+            )
+        ),
+        style="dim",
+    )
+
+
+def _place(citation: Citation) -> str:
+    lines = say("lines", start=citation.start_line, end=citation.end_line)
+    return printable(f"[{citation.number}] {citation.path}, {lines}, {citation.date or say('undated')}")
 
 
 def show_stats(stats: Stats) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +11,32 @@ import pytest
 
 from cervella_rag import bootstrap
 from cervella_rag.chat.assistant import Assistant
-from cervella_rag.domain import Answer, Done, Event, Prompt, Question, Sources, Status, Token
-from cervella_rag.errors import QuestionEmptyError
+from cervella_rag.chat.voices import Voices
+from cervella_rag.domain import (
+    Answer,
+    Done,
+    Event,
+    Message,
+    Prompt,
+    Question,
+    Sources,
+    Spoken,
+    Status,
+    Token,
+    VoiceEvent,
+)
+from cervella_rag.errors import (
+    CervellaError,
+    ConversationUnknownError,
+    QuestionEmptyError,
+    VoiceBrokenError,
+)
 
 
 @pytest.fixture
 def assistant(january: Path, monkeypatch: pytest.MonkeyPatch) -> Assistant:
     monkeypatch.setenv("CERVELLA_EMBEDDER__NAME", "none")  # quick; what vectors add is tested elsewhere
+    monkeypatch.setenv("CERVELLA_LLM__VOICE", "memory_only")
     settings = bootstrap.load_settings()
     bootstrap.make_indexer(settings).run(bootstrap.find_roots(settings, [january]))
     return bootstrap.make_assistant(settings)
@@ -35,29 +54,53 @@ def answer(assistant: Assistant, text: str) -> Answer:
 
 
 class ScriptedLLM:
-    """Says what it is told, word by word, and notices when it is stopped."""
+    """Says what it is told, word by word, then fails where it is told to; notices when it is stopped."""
 
-    mode = "scripted"
     model = "none"
 
-    def __init__(self, *pieces: str) -> None:
+    def __init__(self, *pieces: str, mode: str = "scripted", error: CervellaError | None = None) -> None:
+        self.mode = mode
         self.pieces = pieces
+        self.error = error
+        self.prompts: list[Prompt] = []
+        self.prepared: list[tuple[Message, ...]] = []
         self.is_stopped = False
 
-    async def stream(self, prompt: Prompt) -> AsyncGenerator[str]:
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[VoiceEvent]:
         """Yield the pieces."""
+        self.prompts.append(prompt)
         try:
             for piece in self.pieces:
-                yield piece
+                yield Token(piece)
                 await asyncio.sleep(0)
+            if self.error:
+                raise self.error
+            yield Spoken(self.mode, self.model, prompt_tokens=7, completion_tokens=3)
         finally:
             self.is_stopped = True
+
+    async def check(self) -> str:
+        """Fail as the stream would."""
+        if self.error:
+            raise self.error
+        return "ready"
+
+    def prepare(self, history: Sequence[Message] = ()) -> None:
+        """Remember what was to be prepared."""
+        self.prepared.append(tuple(history))
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+
+
+def speaking(assistant: Assistant, *voices: ScriptedLLM) -> Assistant:
+    return replace(assistant, voices=Voices(voices, rest_seconds=60))
 
 
 def test_events_come_in_order(assistant: Assistant) -> None:
     kinds = [type(event) for event in events(assistant, "Quante ore tiene il forno a legna?")]
-    assert kinds[:2] == [Status, Sources]
-    assert set(kinds[2:-1]) == {Token}
+    assert kinds[:3] == [Status, Sources, Status]
+    assert set(kinds[3:-1]) == {Token}
     assert kinds[-1] is Done
 
 
@@ -115,14 +158,14 @@ def test_says_where_the_answer_comes_from(assistant: Assistant) -> None:
 
 
 def test_citations_that_were_not_given_are_taken_out(assistant: Assistant) -> None:
-    scripted = replace(assistant, llm=ScriptedLLM("Sei ore [1]", " e ", "otto [9", "]."))
+    scripted = speaking(assistant, ScriptedLLM("Sei ore [1]", " e ", "otto [9", "]."))
     found = answer(scripted, "Quante ore tiene il forno?")
     assert found.answer == "Sei ore [1] e otto."
     assert [citation.number for citation in found.citations] == [1]
 
 
 def test_an_answer_that_cites_nothing_is_not_grounded(assistant: Assistant) -> None:
-    found = answer(replace(assistant, llm=ScriptedLLM("Credo sei ore.")), "Quante ore tiene il forno?")
+    found = answer(speaking(assistant, ScriptedLLM("Credo di no.")), "Quante ore tiene il forno?")
     assert not found.grounded
 
 
@@ -130,7 +173,7 @@ def test_closing_the_stream_stops_the_voice(assistant: Assistant) -> None:
     voice = ScriptedLLM(*["parola "] * 1000)
 
     async def leave_early() -> None:
-        stream = replace(assistant, llm=voice).stream(Question("Quante ore tiene il forno?"))
+        stream = speaking(assistant, voice).stream(Question("Quante ore tiene il forno?"))
         async for event in stream:
             if isinstance(event, Token):
                 break
@@ -143,3 +186,82 @@ def test_closing_the_stream_stops_the_voice(assistant: Assistant) -> None:
 def test_errors_come_before_the_first_event(assistant: Assistant) -> None:
     with pytest.raises(QuestionEmptyError):
         events(assistant, " ")
+
+
+def test_a_sentence_gets_the_citation_it_forgot(assistant: Assistant) -> None:
+    voice = ScriptedLLM(
+        "Il forno a legna tiene la temperatura ", "sei ore. ", "La luna è di formaggio verde."
+    )
+    found = answer(speaking(assistant, voice), "Quante ore tiene il forno a legna?")
+    assert (
+        found.answer == "Il forno a legna tiene la temperatura sei ore [1]. La luna è di formaggio verde."
+    )
+    assert found.provenance["citations_added"] == [1]
+    assert found.grounded
+
+
+def test_a_number_the_passage_does_not_have_gets_no_citation(assistant: Assistant) -> None:
+    voice = ScriptedLLM("Il forno a legna tiene la temperatura 47 ore.")
+    assert not answer(speaking(assistant, voice), "Quante ore tiene il forno a legna?").grounded
+
+
+def test_a_voice_that_cannot_speak_is_passed_over_and_left_alone(assistant: Assistant) -> None:
+    broken = ScriptedLLM(mode="first", error=VoiceBrokenError(voice="v", place="p", reason="r"))
+    both = speaking(assistant, broken, ScriptedLLM("Sei ore [1].", mode="second"))
+    for _ in range(2):
+        found = answer(both, "Quante ore tiene il forno?")
+        assert found.mode == "second"
+        assert [voice["mode"] for voice in found.provenance["passed_over"]] == ["first"]  # type: ignore[attr-defined]
+    assert len(broken.prompts) == 1
+
+
+def test_a_voice_that_breaks_off_after_a_word_is_an_error(assistant: Assistant) -> None:
+    broken = ScriptedLLM("Sei ", error=VoiceBrokenError(voice="v", place="p", reason="r"))
+    other = ScriptedLLM("mai", mode="second")
+    with pytest.raises(VoiceBrokenError):
+        answer(speaking(assistant, broken, other), "Quante ore tiene il forno?")
+    assert not other.prompts
+
+
+def test_health_tells_of_every_voice_and_wakes_the_first_that_can_speak(assistant: Assistant) -> None:
+    broken = ScriptedLLM(mode="first", error=VoiceBrokenError(voice="v", place="p", reason="no wire"))
+    second = ScriptedLLM(mode="second")
+    voices = Voices([broken, second], rest_seconds=60)
+    states = asyncio.run(voices.states("en"))
+    assert [(state.mode, state.ready) for state in states] == [("first", False), ("second", True)]
+    assert "no wire" in states[0].detail
+    asyncio.run(voices.wake())
+    assert (broken.prepared, second.prepared) == ([], [()])
+
+
+def test_a_conversation_goes_on_where_it_was(assistant: Assistant) -> None:
+    voice = ScriptedLLM("Sei ore [1].")
+    speaker = speaking(assistant, voice)
+    first = asyncio.run(speaker.reply(Question("Quante ore tiene il forno?")))
+    asyncio.run(speaker.reply(Question("E quanto costa?"), first.conversation_id))
+    assert voice.prompts[1].history == (
+        Message("user", "Quante ore tiene il forno?"),
+        Message("assistant", "Sei ore [1]."),
+    )
+    assert first.conversation_id
+    kept = asyncio.run(speaker.conversations.read(first.conversation_id))
+    assert [turn.question for turn in kept.turns] == ["Quante ore tiene il forno?", "E quanto costa?"]
+
+
+def test_a_process_that_stays_prepares_for_the_next_question(assistant: Assistant) -> None:
+    voice = ScriptedLLM("Sei ore [1].")
+    answer(replace(speaking(assistant, voice), stays=True), "Quante ore tiene il forno?")
+    assert voice.prepared == [
+        (Message("user", "Quante ore tiene il forno?"), Message("assistant", "Sei ore [1]."))
+    ]
+
+
+def test_a_client_that_brings_the_history_keeps_it(assistant: Assistant) -> None:
+    asked = Question("E quanto costa?", (Message("user", "Il forno?"), Message("assistant", "Sì.")))
+    assert asyncio.run(assistant.reply(asked)).conversation_id is None
+    assert asyncio.run(assistant.conversations.list(10)) == ()
+
+
+def test_an_unknown_conversation_is_told_before_anything_else(assistant: Assistant) -> None:
+    with pytest.raises(ConversationUnknownError, match="nope"):
+        asyncio.run(assistant.reply(Question("Quante ore?"), "nope"))

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cervella_rag.chat.citations import QUOTE_LINES, CitationCheck, cite
 from cervella_rag.domain import Chunk, Hit, Kind, Metadata, Scores
-from cervella_rag.llm.memory_only import quoted
+from cervella_rag.templates import quoted
 
 
 def hit(text: str, start_line: int = 10) -> Hit:
@@ -21,17 +18,14 @@ def hit(text: str, start_line: int = 10) -> Hit:
     return Hit(chunk, Scores(fused=1.0))
 
 
-async def _filtered(check: CitationCheck, pieces: list[str]) -> str:
-    async def voice() -> AsyncIterator[str]:
-        for piece in pieces:
-            yield piece
-
-    return "".join([piece async for piece in check.filter(voice())])
+def given_citations(*texts: str) -> CitationCheck:
+    hits = [hit(text) for text in texts]
+    return CitationCheck(cite(hits, ""), hits)
 
 
-def filtered(pieces: list[str], numbers: tuple[int, ...] = (1, 2)) -> tuple[str, CitationCheck]:
-    check = CitationCheck(numbers)
-    return asyncio.run(_filtered(check, pieces)), check
+def filtered(pieces: list[str], *texts: str) -> tuple[str, CitationCheck]:
+    check = given_citations(*(texts or ("alfa", "beta")))
+    return "".join([*map(check.feed, pieces), check.finish()]), check
 
 
 def test_quotes_the_lines_that_share_most_with_the_question() -> None:

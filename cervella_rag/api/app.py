@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
@@ -23,6 +23,9 @@ from cervella_rag.api.middleware import RequestContext
 from cervella_rag.api.schemas import (
     AnswerModel,
     ChatRequest,
+    ConversationCard,
+    ConversationList,
+    ConversationModel,
     HealthModel,
     JobModel,
     JobStarted,
@@ -32,6 +35,7 @@ from cervella_rag.api.schemas import (
     SearchRequest,
     SearchResponse,
     StatsModel,
+    VoiceModel,
 )
 from cervella_rag.chat.assistant import Assistant
 from cervella_rag.errors import CervellaError
@@ -42,11 +46,11 @@ from cervella_rag.settings import APISettings
 _log = logging.getLogger(__name__)
 _PAGE = Path(__file__).parent / "page"
 
+_PROBLEM: dict[str, Any] = {"model": Problem, "content": {"application/problem+json": {}}}
+_UNKNOWN: dict[int | str, dict[str, Any]] = {404: _PROBLEM}
+
 router = APIRouter(
-    responses={
-        422: {"model": Problem, "content": {"application/problem+json": {}}},
-        503: {"model": Problem, "content": {"application/problem+json": {}}},
-    }
+    responses={422: _PROBLEM, 503: _PROBLEM},
 )
 
 
@@ -58,8 +62,10 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         warming = asyncio.create_task(to_thread.run_sync(_warm, retriever))
+        waking = asyncio.create_task(assistant.voices.wake())
         yield
-        await asyncio.gather(warming, return_exceptions=True)
+        await asyncio.gather(warming, waking, return_exceptions=True)
+        await assistant.aclose()
 
     app = FastAPIOffline(
         title="Cervella",
@@ -120,18 +126,30 @@ async def health() -> HealthModel:
 
 
 @router.get("/health/ready", responses={503: {"model": ReadyModel}})
-def ready(request: Request, retriever: TheRetriever, assistant: TheAssistant) -> Response:
+async def ready(request: Request, retriever: TheRetriever, assistant: TheAssistant) -> Response:
     """Tell whether she can answer; 503 with the reason of each part until she can."""
-    parts = {"voice": PartModel(ready=True, detail=assistant.llm.mode)}
-    for name, check in (("index", retriever.reader), ("embedder", retriever.warm)):
-        try:
-            check()
-            parts[name] = PartModel(ready=True, detail="ok")
-        except CervellaError as error:
-            parts[name] = PartModel(ready=False, detail=error.text(problems.language(request)))
+    language = problems.language(request)
+    parts = {
+        "index": await to_thread.run_sync(_part, retriever.reader, language),
+        "embedder": await to_thread.run_sync(_part, retriever.warm, language),
+    }
+    voices = await assistant.voices.states(language)
+    speaking = next((voice for voice in voices if voice.ready), None)
+    detail = f"{speaking.mode} {speaking.model}".strip() if speaking else voices[-1].detail
+    parts["voice"] = PartModel(ready=speaking is not None, detail=detail)
     is_ready = all(part.ready for part in parts.values())
-    body = ReadyModel(status="ready" if is_ready else "not_ready", parts=parts)
+    status = "not_ready" if not is_ready else "ready" if speaking is voices[0] else "degraded"
+    shown = [VoiceModel.model_validate(voice) for voice in voices]
+    body = ReadyModel(status=status, parts=parts, voices=shown)
     return JSONResponse(body.model_dump(), 200 if is_ready else 503)
+
+
+def _part(check: Callable[[], object], language: str) -> PartModel:
+    try:
+        check()
+    except CervellaError as error:
+        return PartModel(ready=False, detail=error.text(language))
+    return PartModel(ready=True, detail="ok")
 
 
 @router.post("/v1/search")
@@ -141,7 +159,7 @@ def search(request: SearchRequest, retriever: TheRetriever) -> SearchResponse:
     return SearchResponse.of(retrieval)
 
 
-@router.post("/v1/chat", response_model=AnswerModel)
+@router.post("/v1/chat", response_model=AnswerModel, responses=_UNKNOWN)
 async def chat(body: ChatRequest, request: Request, assistant: TheAssistant) -> Response | AnswerModel:
     """Answer a message: one JSON object, or server-sent events where `stream` is true."""
     question = body.to_domain()
@@ -155,6 +173,27 @@ async def chat(body: ChatRequest, request: Request, assistant: TheAssistant) -> 
         media_type="text/event-stream",
         headers={"cache-control": "no-store", "x-accel-buffering": "no"},
     )
+
+
+@router.get("/v1/conversations")
+async def conversations(
+    assistant: TheAssistant, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+) -> ConversationList:
+    """List the newest conversations."""
+    found = await assistant.conversations.list(limit)
+    return ConversationList(conversations=[ConversationCard.model_validate(card) for card in found])
+
+
+@router.get("/v1/conversations/{conversation_id}", responses=_UNKNOWN)
+async def conversation(conversation_id: str, assistant: TheAssistant) -> ConversationModel:
+    """Return a conversation with its turns."""
+    return ConversationModel.of(await assistant.conversations.read(conversation_id))
+
+
+@router.delete("/v1/conversations/{conversation_id}", status_code=204, responses=_UNKNOWN)
+async def forget_conversation(conversation_id: str, assistant: TheAssistant) -> None:
+    """Remove a conversation with its turns."""
+    await assistant.conversations.delete(conversation_id)
 
 
 @router.post("/v1/index", status_code=202)

@@ -5,11 +5,21 @@ from __future__ import annotations
 import re
 from dataclasses import asdict
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from cervella_rag.domain import Answer, Citation, Filters, Hit, Kind, Message, Question, Retrieval
+from cervella_rag.domain import (
+    Answer,
+    Citation,
+    Conversation,
+    Filters,
+    Hit,
+    Kind,
+    Message,
+    Question,
+    Retrieval,
+)
 from cervella_rag.retrieval.stats import Stats
 
 
@@ -75,10 +85,22 @@ class ChatRequest(BaseModel):
     """A message to answer."""
 
     message: str
-    conversation_id: str | None = Field(None, max_length=100)
-    history: list[MessageModel] = Field([], max_length=100)
+    conversation_id: str | None = Field(
+        None, max_length=100, description="Go on with this conversation; a new one is begun without it."
+    )
+    history: list[MessageModel] = Field(
+        [],
+        max_length=100,
+        description="For clients that keep the conversation themselves, instead of an id.",
+    )
     stream: bool = False
     filters: FiltersModel = FiltersModel()
+
+    @model_validator(mode="after")
+    def _either(self) -> Self:
+        if self.conversation_id and self.history:
+            raise ValueError("give a conversation_id or a history, not both")
+        return self
 
     def to_domain(self) -> Question:
         """Return the question as a plain value."""
@@ -213,9 +235,10 @@ class AnswerModel(_FromAttributes):
     grounded: bool
     mode: str
     citations: list[CitationModel]
-    conversation_id: str
+    conversation_id: str | None
     turn_id: str
     model: str
+    finish_reason: str
     usage: dict[str, int]
     timings_ms: dict[str, float]
     provenance: dict[str, Any]
@@ -318,11 +341,67 @@ class PartModel(BaseModel):
     detail: str
 
 
+class VoiceModel(_FromAttributes):
+    """One voice's health."""
+
+    mode: str
+    model: str
+    ready: bool
+    detail: str
+
+
 class ReadyModel(BaseModel):
-    """Whether she can answer, part by part."""
+    """Whether she can answer, part by part; "degraded" where the first voice is not the one that speaks."""
 
     status: Literal["ready", "degraded", "not_ready"]
     parts: dict[str, PartModel]
+    voices: list[VoiceModel]
+
+
+class TurnModel(_FromAttributes):
+    """One question with its answer."""
+
+    turn_id: str
+    question: str
+    answer: str
+    mode: str
+    model: str
+    grounded: bool
+    finish_reason: str
+    citations: list[CitationModel]
+    created: str
+
+
+class ConversationCard(_FromAttributes):
+    """A conversation in a list; dates are ISO with offset."""
+
+    conversation_id: str
+    title: str
+    created: str
+    updated: str
+    turns: int
+
+
+class ConversationList(BaseModel):
+    """The newest conversations, newest first."""
+
+    conversations: list[ConversationCard]
+
+
+class ConversationModel(BaseModel):
+    """A conversation with its turns, oldest first."""
+
+    conversation_id: str
+    title: str
+    created: str
+    updated: str
+    turns: list[TurnModel]
+
+    @classmethod
+    def of(cls, conversation: Conversation) -> ConversationModel:
+        """Return the outer shape of `conversation`."""
+        turns = [TurnModel.model_validate(asdict(turn)) for turn in conversation.turns]
+        return cls(**{**asdict(conversation.info), "turns": turns})
 
 
 class Problem(BaseModel):

@@ -18,8 +18,8 @@ _PING = b": ping\n\n"
 def encode(event: Event) -> bytes:
     """Return one event as it goes over the wire."""
     match event:
-        case Status(stage):
-            return _frame("status", {"stage": stage})
+        case Status(stage, done, total):
+            return _frame("status", {"stage": stage, "done": done, "total": total})
         case Sources(citations):
             sources = [CitationModel.of(citation).model_dump() for citation in citations]
             return _frame("sources", {"sources": sources})

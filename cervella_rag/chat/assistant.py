@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 
 from anyio import to_thread
 
 from cervella_rag.chat.citations import CitationCheck, cite
+from cervella_rag.chat.voices import Voices
 from cervella_rag.domain import (
     Answer,
     Done,
     Event,
+    Message,
     Prompt,
     Question,
     Retrieval,
     Sources,
+    Spoken,
     Status,
     Token,
+    Turn,
+    VoiceEvent,
 )
-from cervella_rag.protocols import LLM
+from cervella_rag.errors import ConversationStoreError, ConversationUnknownError
+from cervella_rag.persona.persona import Persona
+from cervella_rag.protocols import ConversationStore
 from cervella_rag.retrieval.retriever import Retriever
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,78 +43,161 @@ class Assistant:
 
     Attributes:
         answer_hits: How many hits an answer may draw from.
+        history_turns: How many turns a voice is reminded of, at most.
         detect_language: Question to "it", "en" or "pt": she answers in the asker's language.
+        now: The clock; with offset.
+        stays: Whether this process will be asked again, so that it pays to prepare for it.
     """
 
     retriever: Retriever
-    llm: LLM
+    voices: Voices
+    conversations: ConversationStore
+    persona: Persona
     answer_hits: int
+    history_turns: int
     detect_language: Callable[[str], str]
+    now: Callable[[], datetime] = lambda: datetime.now(UTC).astimezone()
+    stays: bool = False
 
     async def stream(self, question: Question, conversation_id: str | None = None) -> AsyncGenerator[Event]:
         """Yield a status, the sources, the tokens and, last, the finished answer.
 
-        Closing the stream stops the voice. Errors of retrieval come before the first event.
+        Closing the stream stops the voice. Errors of retrieval come before the first event. A finished
+        turn is kept in its conversation, a new one where no id is given; a client that brings the
+        history itself keeps it itself.
 
         Raises:
-            CervellaError: See `Retriever.retrieve`; the voice's own errors come while streaming.
+            CervellaError: See `Retriever.retrieve` and `ConversationStore.read`; the voice's own errors
+                come while streaming.
         """
         clock = _Clock()
+        brings_history = bool(question.history)
+        if conversation_id is not None:
+            conversation = await self.conversations.read(conversation_id)
+            question = replace(question, history=conversation.history[-2 * self.history_turns or None :])
         retrieval = await to_thread.run_sync(lambda: self.retriever.retrieve(question))
         clock.mark("retrieval")
         yield Status("retrieved")
         prompt = await to_thread.run_sync(lambda: self._prompt(retrieval))
         yield Sources(prompt.citations)
-        check = CitationCheck([citation.number for citation in prompt.citations])
-        text = ""
-        async with aclosing(self.llm.stream(prompt)) as voice:
-            async for piece in check.filter(voice):
-                clock.mark("first_token")
-                text += piece
-                yield Token(piece)
-        clock.mark("total")
-        used = tuple(citation for citation in prompt.citations if citation.number in check.used)
-        yield Done(
-            Answer(
-                answer=text,
-                grounded=prompt.grounded and bool(used),
-                mode=self.llm.mode,
-                citations=used,
-                conversation_id=conversation_id or str(uuid.uuid4()),
-                turn_id=str(uuid.uuid4()),
-                model=self.llm.model,
-                usage={"prompt_tokens": 0, "completion_tokens": 0},
-                timings_ms=clock.marks,
-                provenance=_provenance(prompt, retrieval),
-            )
-        )
+        turn = _Turn(prompt, CitationCheck(prompt.citations, prompt.hits), clock)
+        async with aclosing(self.voices.stream(prompt)) as voice:
+            async for event in voice:
+                if shown := turn.hear(event):
+                    yield shown
+        if rest := turn.end():
+            yield rest
+        answer = self._answer(turn, retrieval)
+        if conversation_id or not brings_history:
+            answer = replace(answer, conversation_id=await self._keep(question, answer, conversation_id))
+        if self.stays:
+            said = (Message("user", question.text), Message("assistant", answer.answer))
+            self.voices.prepare(answer.mode, (*question.history, *said))
+        yield Done(answer)
 
     async def reply(self, question: Question, conversation_id: str | None = None) -> Answer:
         """Return the finished answer: the stream, joined."""
-        async for event in self.stream(question, conversation_id):
-            if isinstance(event, Done):
-                return event.answer
+        async with aclosing(self.stream(question, conversation_id)) as events:
+            async for event in events:
+                if isinstance(event, Done):
+                    return event.answer
         raise RuntimeError("a stream that raises nothing ends with Done")
 
+    async def aclose(self) -> None:
+        """Let go of the voices' connections and models."""
+        await self.voices.aclose()
+
     def _prompt(self, retrieval: Retrieval) -> Prompt:
-        question = retrieval.question.text
+        question = retrieval.question
         hits = (retrieval.hits if retrieval.enough else retrieval.closest)[: self.answer_hits]
         return Prompt(
-            question=question,
-            language=self.detect_language(question),
+            question=question.text,
+            language=self.detect_language(question.text),
             hits=hits,
             citations=cite(hits, retrieval.understood.searched),
             grounded=retrieval.enough,
+            history=question.history,
+            today=self.now().date().isoformat(),
         )
 
+    def _answer(self, turn: _Turn, retrieval: Retrieval) -> Answer:
+        prompt, check, spoken, sheet = turn.prompt, turn.check, turn.spoken, self.persona.sheet
+        used = tuple(citation for citation in prompt.citations if citation.number in check.used)
+        return Answer(
+            answer=turn.text,
+            grounded=prompt.grounded and bool(used),
+            mode=spoken.mode,
+            citations=used,
+            conversation_id=None,
+            turn_id=str(uuid.uuid4()),
+            model=spoken.model,
+            finish_reason=spoken.finish_reason,
+            usage={"prompt_tokens": spoken.prompt_tokens, "completion_tokens": spoken.completion_tokens},
+            timings_ms=turn.clock.marks,
+            provenance={
+                "persona": f"{sheet.id}/{sheet.version}",
+                "persona_sha256": self.persona.sha256,
+                "index_generation": retrieval.index.generation,
+                "chunk_ids": [hit.chunk.chunk_id for hit in prompt.hits],
+                "citations_added": check.added,
+                "citations_removed": check.removed,
+                "passed_over": [asdict(voice) for voice in spoken.passed_over],
+            },
+        )
 
-def _provenance(prompt: Prompt, retrieval: Retrieval) -> dict[str, object]:
-    return {
-        "persona": None,
-        "persona_sha256": None,
-        "index_generation": retrieval.index.generation,
-        "chunk_ids": [hit.chunk.chunk_id for hit in prompt.hits],
-    }
+    async def _keep(self, question: Question, answer: Answer, conversation_id: str | None) -> str | None:
+        """Keep the turn; an answer that was given is not taken back because it cannot be kept."""
+        turn = Turn(
+            turn_id=answer.turn_id,
+            question=question.text,
+            answer=answer.answer,
+            mode=answer.mode,
+            model=answer.model,
+            grounded=answer.grounded,
+            finish_reason=answer.finish_reason,
+            citations=tuple(asdict(citation) for citation in answer.citations),
+            created=self.now().isoformat(timespec="milliseconds"),
+        )
+        try:
+            conversation_id = conversation_id or await self.conversations.create(question.text)
+            await self.conversations.append(conversation_id, turn)
+        except (ConversationStoreError, ConversationUnknownError) as error:
+            _log.warning("%s", error)
+            return None
+        return conversation_id
+
+
+class _Turn:
+    """What was said so far, and how it ended."""
+
+    def __init__(self, prompt: Prompt, check: CitationCheck, clock: _Clock) -> None:
+        self.prompt = prompt
+        self.check = check
+        self.clock = clock
+        self.text = ""
+        self.spoken = Spoken("", "")
+
+    def hear(self, event: VoiceEvent) -> Status | Token | None:
+        """Take an event of the voice; return what may be shown of it."""
+        match event:
+            case Token(piece, is_quote):
+                self.clock.mark("first_token")
+                return self._say(self.check.feed(piece, is_quote=is_quote))
+            case Status():
+                return event
+            case Spoken():
+                self.spoken = event
+                return None
+
+    def end(self) -> Token | None:
+        """Return what was held back to the end."""
+        rest = self._say(self.check.finish())
+        self.clock.mark("total")
+        return rest
+
+    def _say(self, checked: str) -> Token | None:
+        self.text += checked
+        return Token(checked) if checked else None
 
 
 class _Clock:

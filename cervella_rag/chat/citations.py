@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import takewhile
 
 from cervella_rag.domain import Citation, Hit
@@ -11,6 +11,14 @@ from cervella_rag.marks import MARK, OPEN_MARK
 from cervella_rag.memory.lexical import stems, words
 
 _HEADING = re.compile(r"\s*#{1,6}\s")
+
+_END = r"""[.!?]+["»”)]*"""
+_MARK_OR_END = re.compile(MARK.pattern + rf"|{_END}(?=\s+(?!\s*\[\d))|\n")
+_OPEN_END = re.compile(rf"(?:{_END})?\s*(?:\[\d{{0,3}}\]?)?$")
+"""The end of a text that the next piece may turn into a mark, or into the end of a sentence."""
+
+_SUPPORT_SHARE = 0.6
+_FEWEST_STEMS = 3
 
 QUOTE_LINES = 6
 """Most lines that may hold words in one quote; enough for a short table or list with its answer."""
@@ -66,34 +74,92 @@ def _telling_lines(lines: Sequence[str], question: str) -> tuple[int, int]:
 
 
 class CitationCheck:
-    """Lets through the citations that were given and takes out all others.
+    """Lets through the citations that were given, takes out all others, and adds one that was forgotten.
+
+    A sentence without a mark gets the number of the passage that holds most of its words, where that is
+    most of the sentence and every number in it: a small model tells what it read and forgets to cite.
 
     Attributes:
         used: Numbers that the answer carried and was entitled to, in order of appearance.
+        removed: Numbers that it was not entitled to.
+        added: Numbers that were added.
     """
 
-    def __init__(self, numbers: Collection[int]) -> None:
-        self._numbers = frozenset(numbers)
+    def __init__(self, citations: Sequence[Citation], hits: Sequence[Hit] = ()) -> None:
+        self._numbers = frozenset(citation.number for citation in citations)
+        self._passages = [
+            (citation.number, frozenset(words(text)), stems(words(text)))
+            for citation, hit in zip(citations, hits, strict=False)
+            for text in [f"{' '.join(hit.chunk.headings)} {hit.chunk.metadata.date} {hit.chunk.text}"]
+        ]
+        self._held = ""
+        self._sentence = ""
+        self._is_cited = False
         self.used: list[int] = []
         self.removed: list[int] = []
+        self.added: list[int] = []
 
-    async def filter(self, pieces: AsyncIterator[str]) -> AsyncIterator[str]:
-        """Yield the pieces with unknown citations removed; a mark cut between pieces is kept whole."""
-        held = ""
-        async for piece in pieces:
-            text = held + piece
-            cut = OPEN_MARK.search(text)
-            ready, held = (text[: cut.start()], text[cut.start() :]) if cut else (text, "")
-            if checked := MARK.sub(self._judge, ready):
-                yield checked
-        if checked := MARK.sub(self._judge, held):
-            yield checked
+    def feed(self, piece: str, *, is_quote: bool = False) -> str:
+        """Return what may be shown now; what may be the beginning of a mark is held.
 
-    def _judge(self, mark: re.Match[str]) -> str:
-        number = int(mark[1])
+        Nothing is added where `is_quote` says that the piece is the memory's own text in its frame.
+        """
+        text = self._held + piece
+        cut = (OPEN_MARK if is_quote else _OPEN_END).search(text)
+        ready, self._held = (text[: cut.start()], text[cut.start() :]) if cut else (text, "")
+        return self._checked(ready, is_quote)
+
+    def finish(self) -> str:
+        """Return what was held to the end."""
+        held, self._held = self._held, ""
+        return (
+            self._checked(held + "\n", is_quote=not self._sentence)[:-1] if held or self._sentence else ""
+        )
+
+    def _checked(self, text: str, is_quote: bool) -> str:
+        if is_quote:
+            return MARK.sub(lambda mark: self._judge(int(mark[1]), mark[0]), text)
+        shown, position = [], 0
+        for found in _MARK_OR_END.finditer(text):
+            between = text[position : found.start()]
+            self._sentence += between
+            shown.append(between)
+            shown.append(self._judge(int(found[1]), found[0]) if found[1] else self._end() + found[0])
+            position = found.end()
+        self._sentence += text[position:]
+        return "".join([*shown, text[position:]])
+
+    def _judge(self, number: int, mark: str) -> str:
         if number not in self._numbers:
             self.removed.append(number)
             return ""
+        self._is_cited = True
         if number not in self.used:
             self.used.append(number)
-        return mark[0]
+        return mark
+
+    def _end(self) -> str:
+        """Return the mark a sentence should have had, and begin the next."""
+        sentence, is_cited = self._sentence, self._is_cited
+        self._sentence, self._is_cited = "", False
+        number = None if is_cited else self._support(sentence)
+        if number is None:
+            return ""
+        self.added.append(number)
+        if number not in self.used:
+            self.used.append(number)
+        return f" [{number}]"
+
+    def _support(self, sentence: str) -> int | None:
+        """Return the passage that holds the sentence, or None."""
+        said = words(sentence)
+        numbers, asked = {word for word in said if word[0].isdigit()}, stems(said)
+        if len(asked) < _FEWEST_STEMS:
+            return None
+        shares = [
+            (len(asked & known) / len(asked), -number)
+            for number, exact, known in self._passages
+            if numbers <= exact
+        ]
+        share, number = max(shares, default=(0.0, 0))
+        return -number if share >= _SUPPORT_SHARE else None

@@ -7,15 +7,10 @@ prompts/answers/, one file a language.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator
-from functools import cached_property
-from pathlib import Path
+from collections.abc import AsyncGenerator, Sequence
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from jinja2.sandbox import SandboxedEnvironment
-
-from cervella_rag.domain import Prompt
-from cervella_rag.marks import escape_marks
+from cervella_rag.domain import Message, Prompt, Spoken, Token, VoiceEvent
+from cervella_rag.templates import Templates
 
 _PIECE = re.compile(r"\S+\s*|\s+")
 
@@ -24,36 +19,29 @@ class MemoryOnlyLLM:
     """Quotes the memory.
 
     Args:
-        templates: Folder with a template for each language, named `memory_only.LANGUAGE.md.j2`.
+        templates: Hold one for each language, `answers/memory_only.LANGUAGE.md.j2`.
     """
 
     mode = "memory_only"
     model = ""
 
-    def __init__(self, templates: Path) -> None:
+    def __init__(self, templates: Templates) -> None:
         self._templates = templates
 
-    @cached_property
-    def _environment(self) -> Environment:
-        environment = SandboxedEnvironment(
-            loader=FileSystemLoader(self._templates),
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=False,
-        )
-        environment.filters.update(quoted=quoted, plain=escape_marks)
-        return environment
-
-    async def stream(self, prompt: Prompt) -> AsyncGenerator[str]:
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[VoiceEvent]:
         """Yield the composed answer word by word."""
-        template = self._environment.get_template(f"memory_only.{prompt.language}.md.j2")
-        text = template.render(citations=prompt.citations, grounded=prompt.grounded)
-        for piece in _PIECE.findall(text.strip()):
-            yield piece
+        name = f"answers/memory_only.{prompt.language}.md.j2"
+        text = self._templates.render(name, citations=prompt.citations, grounded=prompt.grounded)
+        for piece in _PIECE.findall(text):
+            yield Token(piece, is_quote=True)
+        yield Spoken(self.mode, self.model)
 
+    async def check(self) -> str:
+        """Return nothing to add: it can always speak."""
+        return ""
 
-def quoted(text: str) -> str:
-    """Return `text` as a markdown quote; bracketed numbers in it must not pass for citations."""
-    lines = escape_marks(text).split("\n")
-    return "\n".join(f"> {line}".rstrip() for line in lines)
+    def prepare(self, history: Sequence[Message] = ()) -> None:
+        """Do nothing: it is always ready."""
+
+    async def aclose(self) -> None:
+        """Do nothing: it holds nothing."""

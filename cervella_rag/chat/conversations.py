@@ -1,0 +1,190 @@
+"""What was said, kept in SQLite through SQLAlchemy: conversations and their turns.
+
+A conversation's turns stand in the order in which they were finished. Nothing else of Cervella is in
+this file: removing it removes every conversation.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Connection,
+    ForeignKey,
+    Integer,
+    MetaData,
+    Row,
+    String,
+    Table,
+    Text,
+    event,
+    func,
+    select,
+)
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from cervella_rag.domain import Conversation, ConversationInfo, Turn
+from cervella_rag.errors import ConversationStoreError, ConversationUnknownError
+
+_TITLE_CHARACTERS = 80
+_BUSY_MILLISECONDS = 5000
+
+_tables = MetaData()
+
+_conversations = Table(
+    "conversations",
+    _tables,
+    Column("conversation_id", String(36), primary_key=True),
+    Column("title", Text, nullable=False),
+    Column("created", String(32), nullable=False),
+    Column("updated", String(32), nullable=False, index=True),
+)
+
+_turns = Table(
+    "turns",
+    _tables,
+    Column("position", Integer, primary_key=True, autoincrement=True),
+    Column("turn_id", String(36), nullable=False, unique=True),
+    Column(
+        "conversation_id",
+        ForeignKey(_conversations.c.conversation_id, ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    Column("question", Text, nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("mode", String(20), nullable=False),
+    Column("model", Text, nullable=False),
+    Column("grounded", Boolean, nullable=False),
+    Column("finish_reason", String(20), nullable=False),
+    Column("citations", JSON, nullable=False),
+    Column("created", String(32), nullable=False),
+)
+
+
+class SQLConversationStore:
+    """Keeps conversations in one SQLite file. See `ConversationStore`.
+
+    Args:
+        path: The file; it and its folder are made when first written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._has_tables = False
+        # A connection for each use: opening a file is quick, and no loop or process owns the store.
+        self._engine: AsyncEngine = create_async_engine(f"sqlite+aiosqlite:///{path}", poolclass=NullPool)
+        event.listen(self._engine.sync_engine, "connect", _configure)
+
+    async def create(self, title: str) -> str:
+        """Start a conversation; return its id."""
+        conversation_id, now = str(uuid.uuid4()), _now()
+        shown = " ".join(title.split())[:_TITLE_CHARACTERS]
+        async with self._begin() as connection:
+            await connection.execute(
+                _conversations.insert().values(
+                    conversation_id=conversation_id, title=shown, created=now, updated=now
+                )
+            )
+        return conversation_id
+
+    async def read(self, conversation_id: str) -> Conversation:
+        """Return a conversation with its turns."""
+        async with self._begin() as connection:
+            found = (await connection.execute(_cards(conversation_id))).one_or_none()
+            if found is None:
+                raise ConversationUnknownError(conversation_id=conversation_id)
+            query = (
+                select(_turns)
+                .where(_turns.c.conversation_id == conversation_id)
+                .order_by(_turns.c.position)
+            )
+            turns = tuple(map(_turn, (await connection.execute(query)).all()))
+        return Conversation(_info(found), turns)
+
+    async def append(self, conversation_id: str, turn: Turn) -> None:
+        """Add a turn."""
+        values = {**asdict(turn), "conversation_id": conversation_id, "citations": list(turn.citations)}
+        async with self._begin() as connection:
+            changed = await connection.execute(
+                _conversations.update()
+                .where(_conversations.c.conversation_id == conversation_id)
+                .values(updated=turn.created)
+            )
+            if not changed.rowcount:
+                raise ConversationUnknownError(conversation_id=conversation_id)
+            await connection.execute(_turns.insert().values(values))
+
+    async def list(self, limit: int) -> tuple[ConversationInfo, ...]:
+        """Return the newest conversations, newest first."""
+        query = _cards().order_by(_conversations.c.updated.desc()).limit(limit)
+        async with self._begin() as connection:
+            return tuple(map(_info, (await connection.execute(query)).all()))
+
+    async def delete(self, conversation_id: str) -> None:
+        """Remove a conversation with its turns."""
+        async with self._begin() as connection:
+            gone = await connection.execute(
+                _conversations.delete().where(_conversations.c.conversation_id == conversation_id)
+            )
+            if not gone.rowcount:
+                raise ConversationUnknownError(conversation_id=conversation_id)
+
+    @asynccontextmanager
+    async def _begin(self) -> AsyncIterator[AsyncConnection]:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            async with self._engine.begin() as connection:
+                if not self._has_tables:
+                    await connection.run_sync(_make_tables)
+                    self._path.chmod(0o600)  # what was said is nobody else's
+                    self._has_tables = True
+                yield connection
+        except (SQLAlchemyError, OSError) as error:
+            reason = str(getattr(error, "orig", None) or error)
+            raise ConversationStoreError(path=str(self._path), reason=reason) from error
+
+
+def _configure(connection: Any, _: object) -> None:
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", f"busy_timeout={_BUSY_MILLISECONDS}", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _make_tables(connection: Connection) -> None:
+    _tables.create_all(connection)
+
+
+def _cards(conversation_id: str | None = None) -> Any:
+    query = (
+        select(_conversations, func.count(_turns.c.position).label("turns"))
+        .outerjoin(_turns)
+        .group_by(_conversations.c.conversation_id)
+    )
+    return query.where(_conversations.c.conversation_id == conversation_id) if conversation_id else query
+
+
+def _info(row: Row[Any]) -> ConversationInfo:
+    return ConversationInfo(**row._asdict())
+
+
+def _turn(row: Row[Any]) -> Turn:
+    values = row._asdict()
+    del values["position"], values["conversation_id"]
+    return Turn(**{**values, "citations": tuple(values["citations"])})
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,187 @@
+"""A prompt becomes messages that fit a model's window.
+
+The order serves the servers' prefix cache: persona first and byte-stable, then what was said, then, in
+the last message, what changes with every turn: date, memory, question. Where not all fits, the oldest
+turns go first, then the passages are shortened; a prompt that still does not fit is never sent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from cervella_rag.domain import Citation, Message, Prompt, Window
+from cervella_rag.errors import PromptTooLongError
+from cervella_rag.marks import MARK, escape_marks
+from cervella_rag.memory.cleaning import clean
+from cervella_rag.persona.persona import Persona
+from cervella_rag.templates import Templates
+from cervella_rag.tokens import estimate_tokens
+
+MESSAGE_TOKENS = 8
+"""What a chat template adds around one message, with room to spare (Qwen's adds five)."""
+
+_FEWEST_PASSAGE_TOKENS = 40
+
+_MARGIN = 1.15
+"""On top of the estimate: against Qwen's own vocabulary it was 9 % short for the persona, which is short
+sentences with many signs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A citation as a model reads it."""
+
+    number: int
+    path: str
+    date: str | None
+    session: str | None
+    status: str | None
+    retired: str | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PromptWriter:
+    """Writes the messages a model is sent.
+
+    Attributes:
+        memory_tokens: How much memory a compact prompt may show.
+    """
+
+    persona: Persona
+    templates: Templates
+    memory_tokens: int
+
+    def prefix(self, history: Sequence[Message], window: Window) -> tuple[Message, ...]:
+        """Return what the next prompt of a conversation begins with, whatever is asked."""
+        persona = self._persona(window)
+        return *persona, *_newest(history, _room(window, persona))
+
+    def messages(self, prompt: Prompt, window: Window) -> tuple[Message, ...]:
+        """Return persona, history and question, within the window.
+
+        Raises:
+            PromptTooLongError: The persona and the question alone do not fit.
+        """
+        persona = self._persona(window)
+        room = _room(window, persona)
+        question = self._question(prompt, window, room)
+        return *persona, *_newest(prompt.history, room - _tokens(question)), question
+
+    def _persona(self, window: Window) -> tuple[Message, ...]:
+        sheet, partner = self.persona.sheet, self.persona.partner
+        name = "system_compact" if window.compact else "system"
+        text = self.templates.render(f"chat/{name}.md.j2", persona=sheet, partner=partner)
+        examples = sheet.compact.examples if window.compact else []
+        turns = (
+            message
+            for example in examples
+            for message in (Message("user", example.user), Message("assistant", example.answer))
+        )
+        return Message("system", text), *turns
+
+    def _question(self, prompt: Prompt, window: Window, room: int) -> Message:
+        bare = self._render(prompt, window, ())
+        left = room - _tokens(bare)
+        if left < 0:
+            needed = window.context_tokens - left
+            raise PromptTooLongError(needed=needed, window=window.context_tokens)
+        memory = min(left, self.memory_tokens) if window.compact else left
+        question = self._render(prompt, window, passages := _passages(prompt, window, memory))
+        while passages and _tokens(question) > room:  # what stands around the passages counts too
+            question = self._render(prompt, window, passages := passages[:-1])
+        return question
+
+    def _render(self, prompt: Prompt, window: Window, passages: Sequence[Passage]) -> Message:
+        text = self.templates.render(
+            f"chat/user.{prompt.language}.md.j2",
+            today=prompt.today,
+            compact=window.compact,
+            grounded=prompt.grounded,
+            passages=passages,
+            partner=self.persona.partner,
+            question=disarm(prompt.question.strip()),
+        )
+        return Message("user", text)
+
+
+def _room(window: Window, persona: Sequence[Message]) -> int:
+    return window.context_tokens - window.answer_tokens - sum(map(_tokens, persona))
+
+
+def disarm(text: str) -> str:
+    """Return `text` without what a chat template would take for its own: the ends of a message."""
+    return text.replace("<|", "< |").replace("<think>", "< think>").replace("</think>", "< /think>")
+
+
+def _passages(prompt: Prompt, window: Window, room: int) -> tuple[Passage, ...]:
+    """Return the citations, best first, shortened where they would not fit.
+
+    Half of what is left goes to each, all of it to the last; what a short one leaves goes to the next.
+    """
+    passages = []
+    for citation, hit in zip(prompt.citations, prompt.hits, strict=True):
+        is_last = citation is prompt.citations[-1]
+        share = room if is_last else max(room // 2, _FEWEST_PASSAGE_TOKENS)
+        if share > room or room < _FEWEST_PASSAGE_TOKENS:
+            break
+        # A small model does better with a line of prose than with tables and frames.
+        line = clean(citation.quote).replace("\n", " ")
+        texts = (line,) if window.compact else (hit.chunk.text, citation.quote)
+        passage = _fitting(_passage(citation, window), texts, share)
+        passages.append(passage)
+        room -= _passage_tokens(passage)
+    return tuple(passages)
+
+
+def _fitting(passage: Passage, texts: Sequence[str], room: int) -> Passage:
+    for text in texts:
+        passage = replace(passage, text=escape_marks(disarm(text.strip())))
+        if _passage_tokens(passage) <= room:
+            return passage
+    words = passage.text.split(" ")
+    while len(words) > 1 and _passage_tokens(replace(passage, text=" ".join(words) + " ...")) > room:
+        words = words[: -max(1, len(words) // 10)]
+    return replace(passage, text=" ".join(words) + " ...")
+
+
+def _passage(citation: Citation, window: Window) -> Passage:
+    """Return a citation's head; a small model is told the file's name, which is enough to speak of it."""
+    path = citation.path.rpartition("/")[2] if window.compact else citation.path
+    return Passage(
+        number=citation.number,
+        path=escape_marks(disarm(path)),
+        date=citation.date,
+        session=None if window.compact else citation.session,
+        status=disarm(citation.status) if citation.status else None,
+        retired=citation.retired,
+        text="",
+    )
+
+
+def _passage_tokens(passage: Passage) -> int:
+    return _count(f"{passage.path} {passage.status} {passage.text}") + 25
+
+
+def _newest(history: Sequence[Message], room: int) -> tuple[Message, ...]:
+    """Return the newest whole turns that fit, without the citation marks of their own passages."""
+    kept: list[Message] = []
+    for message in reversed(history):
+        plain = Message(message.role, disarm(MARK.sub("", message.content)))
+        room -= _tokens(plain)
+        if room < 0:
+            break
+        kept.insert(0, plain)
+    while kept and kept[0].role != "user":
+        kept.pop(0)
+    return tuple(kept)
+
+
+def _tokens(message: Message) -> int:
+    return _count(message.content) + MESSAGE_TOKENS
+
+
+def _count(text: str) -> int:
+    return math.ceil(estimate_tokens(text) * _MARGIN)

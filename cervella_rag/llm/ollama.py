@@ -1,0 +1,174 @@
+"""Ollama through its own client, by what the server really sends: see docs/voices.md.
+
+The client never checks that a stream came to its end, yields text after it, and raises what its JSON
+reader raises; all of it is settled here and in `speech`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, cast
+
+import httpx
+from ollama import AsyncClient, ChatResponse, ResponseError
+
+from cervella_rag.domain import Message, Prompt, Spoken, VoiceEvent, Window
+from cervella_rag.errors import (
+    ModelMissingError,
+    UpstreamError,
+    VoiceBrokenError,
+    VoiceRefusedError,
+    VoiceUnavailableError,
+)
+from cervella_rag.llm.speech import Delta, Patience, Speaker, Thought, one_line, speak
+from cervella_rag.protocols import PromptWriter
+
+_CONNECT_SECONDS = 2.0
+_CHECK_SECONDS = 3.0
+_IN_STREAM = -1
+"""The client's status for an error line inside a stream."""
+
+_FAILURES = (ResponseError, ConnectionError, httpx.TransportError, ValueError, AttributeError, TypeError)
+"""Everything the client raises for what a server or a wire can do wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class OllamaOptions:
+    """How a model is asked.
+
+    Attributes:
+        keep_alive: Go duration; how long the model stays loaded.
+        temperature: Sampling temperature.
+    """
+
+    url: str
+    model: str
+    keep_alive: str
+    temperature: float
+
+
+class OllamaLLM:
+    """Speaks through a model that Ollama serves."""
+
+    mode = "ollama"
+
+    def __init__(
+        self, options: OllamaOptions, writer: PromptWriter, window: Window, patience: Patience
+    ) -> None:
+        self.model = options.model
+        self._options = options
+        self._writer = writer
+        self._window = window
+        self._patience = patience
+        # The time limits are ours: a read limit of the wire would end a model that loads. A proxy between
+        # her and her own model is never meant.
+        timeout = httpx.Timeout(None, connect=_CONNECT_SECONDS)
+        self._client = AsyncClient(options.url, timeout=timeout, trust_env=False)
+        self._can_think: bool | None = None
+
+    @property
+    def _speaker(self) -> Speaker:
+        return Speaker(self.mode, self.model, self._options.url)
+
+    def stream(self, prompt: Prompt) -> AsyncGenerator[VoiceEvent]:
+        """See `LLM`."""
+        messages = self._writer.messages(prompt, self._window)
+        return speak(lambda: self._deltas(messages), self._speaker, self._patience)
+
+    async def _deltas(self, messages: Sequence[Message]) -> AsyncGenerator[Delta]:
+        has_started = False
+        try:
+            if self._can_think is None:
+                shown = await self._client.show(self.model)
+                self._can_think = "thinking" in (shown.capabilities or ())
+            lines = await self._client.chat(
+                self.model,
+                [{"role": message.role, "content": message.content} for message in messages],
+                stream=True,
+                # Unset means "think" to a model that can; old servers refuse it for those that cannot.
+                think=False if self._can_think else None,
+                options=self._model_options,
+                keep_alive=self._options.keep_alive,
+            )
+            # Breaking out of the client's stream alone would leave the model generating.
+            async with aclosing(cast(AsyncGenerator[ChatResponse], lines)) as stream:
+                async for line in stream:
+                    has_started = True
+                    if text := line.message.content:
+                        yield text
+                    elif not line.done:
+                        yield Thought()
+                    if line.done:
+                        yield self._spoken(line)
+        except _FAILURES as error:
+            raise self._error(error, has_started) from error
+
+    @property
+    def _model_options(self) -> dict[str, Any]:
+        # The same in every call: another num_ctx makes the server load the model anew.
+        return {
+            "num_ctx": self._window.context_tokens,
+            "num_predict": self._window.answer_tokens,
+            "temperature": self._options.temperature,
+        }
+
+    def _spoken(self, line: ChatResponse) -> Spoken:
+        return Spoken(
+            mode=self.mode,
+            model=line.model or self.model,
+            finish_reason=line.done_reason or "incomplete",
+            prompt_tokens=line.prompt_eval_count or 0,
+            completion_tokens=line.eval_count or 0,
+        )
+
+    async def check(self) -> str:
+        """Return the model's name where the server has it."""
+        try:
+            async with asyncio.timeout(_CHECK_SECONDS):
+                listed = await self._client.list()
+        except (TimeoutError, *_FAILURES) as error:
+            raise self._error(error, has_started=False) from error
+        names = {model.model for model in listed.models}
+        if not {self.model, f"{self.model}:latest"} & names:
+            raise self._missing()
+        return self.model
+
+    def prepare(self, history: Sequence[Message] = ()) -> None:
+        """Do nothing: the server has its own cache of what it was sent."""
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.close()  # type: ignore[no-untyped-call]  # the client leaves it so
+
+    def _missing(self) -> ModelMissingError:
+        return ModelMissingError(
+            place=self._options.url, model=self.model, command=f"ollama pull {self.model}"
+        )
+
+    def _error(self, error: Exception, has_started: bool) -> UpstreamError:
+        reason, status = _reason(error), getattr(error, "status_code", None)
+        details = {"voice": self.mode, "place": self._options.url, "reason": reason}
+        if has_started:
+            return VoiceBrokenError(**details)
+        if status == 404 and reason.startswith("model "):
+            return self._missing()
+        if isinstance(status, int) and 400 <= status < 500:
+            return VoiceRefusedError(**details)
+        return VoiceUnavailableError(**details)
+
+
+def _reason(error: Exception) -> str:
+    """Return what the server said; its runner's errors come as JSON inside the text, or as an object."""
+    text = error.error if isinstance(error, ResponseError) else error
+    if isinstance(text, str):
+        try:
+            text = json.loads(text)
+        except ValueError:
+            return one_line(text) or one_line(error)
+    while isinstance(text, dict) and (inner := text.get("error") or text.get("message")):
+        text = inner
+    return one_line(text)

@@ -1,0 +1,176 @@
+"""Any server that speaks OpenAI's chat protocol: vLLM, llama-server, LM Studio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+import openai
+from openai import AsyncOpenAI
+from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
+
+from cervella_rag.domain import Message, Prompt, Spoken, VoiceEvent, Window
+from cervella_rag.errors import (
+    ModelMissingError,
+    UpstreamError,
+    VoiceBrokenError,
+    VoiceRefusedError,
+    VoiceUnavailableError,
+)
+from cervella_rag.llm.speech import Delta, Patience, Speaker, Thought, one_line, speak
+from cervella_rag.protocols import PromptWriter
+
+_CONNECT_SECONDS = 2.0
+_CHECK_SECONDS = 3.0
+
+_FAILURES = (openai.OpenAIError, httpx2.HTTPError, ValueError, AttributeError, TypeError)
+"""The client lets through what its JSON reader and the wire raise inside a stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAIOptions:
+    """How a model is asked.
+
+    Attributes:
+        url: Base URL, with its `/v1`.
+        model: Name, or "" for the first the server lists.
+        extra: Added to the body; servers differ in how a model is told not to think.
+    """
+
+    url: str
+    model: str
+    key: str
+    temperature: float
+    extra: Mapping[str, Any]
+
+
+class OpenAICompatibleLLM:
+    """Speaks through a model behind `/v1/chat/completions`."""
+
+    mode = "openai"
+
+    def __init__(
+        self, options: OpenAIOptions, writer: PromptWriter, window: Window, patience: Patience
+    ) -> None:
+        self.model = options.model
+        self._options = options
+        self._writer = writer
+        self._window = window
+        self._patience = patience
+        timeout = httpx2.Timeout(None, connect=_CONNECT_SECONDS)  # the time limits are ours: see `speech`
+        self._client = AsyncOpenAI(
+            base_url=options.url,
+            api_key=options.key,
+            max_retries=0,
+            timeout=timeout,
+            http_client=httpx2.AsyncClient(timeout=timeout, trust_env=False, follow_redirects=True),
+        )
+
+    @property
+    def _speaker(self) -> Speaker:
+        return Speaker(self.mode, self.model, self._options.url)
+
+    def stream(self, prompt: Prompt) -> AsyncGenerator[VoiceEvent]:
+        """See `LLM`."""
+        messages = self._writer.messages(prompt, self._window)
+        return speak(lambda: self._deltas(messages), self._speaker, self._patience)
+
+    async def _deltas(self, messages: Sequence[Message]) -> AsyncGenerator[Delta]:
+        has_started = False
+        try:
+            model = self.model = self.model or await self._first_model()
+            chunks = await self._client.chat.completions.create(
+                model=model,
+                messages=[_param(message) for message in messages],
+                stream=True,
+                stream_options={"include_usage": True},
+                max_tokens=self._window.answer_tokens,
+                temperature=self._options.temperature,
+                extra_body=self._options.extra,
+            )
+            end = Spoken(self.mode, model, "incomplete")
+            async with aclosing(chunks.__aiter__()) as stream:  # type: ignore[type-var]
+                async for chunk in stream:
+                    has_started = True
+                    for delta in _texts(chunk):
+                        yield delta
+                    end = self._end(chunk, end)
+            if end.finish_reason != "incomplete":
+                yield end
+        except _FAILURES as error:
+            raise self._error(error, has_started) from error
+
+    def _end(self, chunk: ChatCompletionChunk, end: Spoken) -> Spoken:
+        """Return what is known of the end: the reason comes first, the counts in a chunk of their own."""
+        choice, usage = next(iter(chunk.choices or ()), None), chunk.usage
+        return Spoken(
+            mode=self.mode,
+            model=chunk.model or end.model,
+            finish_reason=(choice and choice.finish_reason) or end.finish_reason,
+            prompt_tokens=usage.prompt_tokens if usage else end.prompt_tokens,
+            completion_tokens=usage.completion_tokens if usage else end.completion_tokens,
+        )
+
+    async def _first_model(self) -> str:
+        async for model in self._client.models.list():
+            return model.id
+        raise ModelMissingError(place=self._options.url, model="", command="CERVELLA_LLM__OPENAI_MODEL")
+
+    async def check(self) -> str:
+        """Return the model's name where the server lists it."""
+        try:
+            async with asyncio.timeout(_CHECK_SECONDS):
+                names = [model.id async for model in self._client.models.list()]
+        except (TimeoutError, *_FAILURES) as error:
+            raise self._error(error, has_started=False) from error
+        if not names or (self.model and self.model not in names):
+            raise self._missing()
+        return self.model or names[0]
+
+    def prepare(self, history: Sequence[Message] = ()) -> None:
+        """Do nothing: the server has its own cache of what it was sent."""
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    def _missing(self) -> ModelMissingError:
+        return ModelMissingError(
+            place=self._options.url, model=self.model, command="CERVELLA_LLM__OPENAI_MODEL=..."
+        )
+
+    def _error(self, error: Exception, has_started: bool) -> UpstreamError:
+        details = {"voice": self.mode, "place": self._options.url, "reason": one_line(error)}
+        if has_started:
+            return VoiceBrokenError(**details)
+        match error:
+            case openai.NotFoundError() if "model" in str(error).lower():
+                return self._missing()
+            case openai.RateLimitError() | openai.InternalServerError():
+                return VoiceUnavailableError(**details)
+            case openai.APIStatusError():
+                return VoiceRefusedError(**details)
+            case _:
+                return VoiceUnavailableError(**details)
+
+
+def _param(message: Message) -> ChatCompletionMessageParam:
+    match message.role:
+        case "system":
+            return {"role": "system", "content": message.content}
+        case "assistant":
+            return {"role": "assistant", "content": message.content}
+        case _:
+            return {"role": "user", "content": message.content}
+
+
+def _texts(chunk: ChatCompletionChunk) -> list[Delta]:
+    """Return a chunk's text; a chunk without any is a thought, or a sign of life."""
+    texts = [
+        choice.delta.content for choice in chunk.choices or [] if choice.delta and choice.delta.content
+    ]
+    return list(texts) or [Thought()]
