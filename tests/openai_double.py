@@ -1,0 +1,158 @@
+"""A server that speaks OpenAI's chat protocol as vLLM and llama-server do, and fails where it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+MODEL = "qwen3-4b"
+DONE = "[DONE]"
+
+
+def chunk(content: str | None = None, *, finish: str | None = None, **delta: object) -> str:
+    """Return one piece of an answer as it stands behind `data:`."""
+    spoken = delta if content is None else {"content": content, **delta}
+    choice = {"index": 0, "delta": spoken, "logprobs": None, "finish_reason": finish}
+    return _event([choice])
+
+
+def usage(prompt_tokens: int, completion_tokens: int) -> str:
+    """Return the chunk that counts, which has no choices."""
+    total = prompt_tokens + completion_tokens
+    counts = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens, "total_tokens": total}
+    return _event([], usage=counts)
+
+
+def _event(choices: Sequence[object], **more: object) -> str:
+    head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": MODEL}
+    return json.dumps({**head, "choices": choices, **more})
+
+
+ROLE = chunk(role="assistant", content="")
+
+
+def spoken(*words: str, finish: str = "stop") -> tuple[str, ...]:
+    """Return the events of a whole answer."""
+    return (ROLE, *map(chunk, words), chunk(finish=finish), usage(12, len(words)), DONE)
+
+
+def failure(message: str, kind: str = "BadRequestError") -> str:
+    """Return an error's body as vLLM writes it."""
+    return json.dumps({"error": {"message": message, "type": kind, "param": None, "code": 1}})
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """How one request is answered.
+
+    Attributes:
+        events: What is streamed; where there is none, `body` is sent.
+        then: After the last of it: end as HTTP asks, go away without ending, or be silent until left.
+            "vanish" goes away before the first byte, "stall" is silent before it.
+    """
+
+    events: Sequence[str] = ()
+    status: int = 200
+    body: str = ""
+    kind: str = "application/json"
+    then: Literal["end", "kill", "hang", "vanish", "stall"] = "end"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the server was sent."""
+
+    path: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+
+
+class OpenAIDouble:
+    """Listens on 127.0.0.1; the first chat gets the first reply, and the last one goes to all after it.
+
+    Attributes:
+        models: Names it lists.
+        listing: What it answers for the list instead.
+        left: Set when a client closes the connection of a reply that is silent.
+    """
+
+    def __init__(self, *replies: Reply) -> None:
+        self.replies = list(replies) or [Reply(spoken("Ciao."))]
+        self.models = [MODEL]
+        self.listing: Reply | None = None
+        self.requests: list[Request] = []
+        self.left = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self._tasks.append(asyncio.create_task(self._serve(reader, writer)))
+
+        self._server = await asyncio.start_server(accept, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._server.close()
+        await asyncio.wait_for(asyncio.gather(*self._tasks), 2)  # a client that stays is a defect
+
+    @property
+    def url(self) -> str:
+        """Base URL, with its `/v1`."""
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
+
+    @property
+    def chats(self) -> list[Request]:
+        """The requests for an answer."""
+        return [request for request in self.requests if request.path == "/v1/chat/completions"]
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            keeps = True
+            while keeps:
+                self.requests.append(request := await _read(reader))
+                keeps = await self._answer(self._reply(request), reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            self.left.set()
+        finally:
+            writer.close()
+
+    def _reply(self, request: Request) -> Reply:
+        if request.path == "/v1/models":
+            listed = {"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]}
+            return self.listing or Reply(body=json.dumps(listed))
+        return self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+
+    async def _answer(
+        self, reply: Reply, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
+        """Answer one request; return whether the connection is kept."""
+        if reply.then not in ("vanish", "stall"):
+            await _write(reply, writer)
+        if reply.then in ("hang", "stall"):
+            await reader.read()
+            self.left.set()
+        return reply.then == "end"
+
+
+async def _write(reply: Reply, writer: asyncio.StreamWriter) -> None:
+    kind = "text/event-stream" if reply.events else reply.kind
+    head = f"HTTP/1.1 {reply.status} X\r\nContent-Type: {kind}; charset=utf-8\r\nTransfer-Encoding: chunked"
+    writer.write(f"{head}\r\n\r\n".encode())
+    texts = [f"data: {event}\n\n" for event in reply.events] or [reply.body]
+    for data in (text.encode() for text in texts if text):
+        writer.write(b"%x\r\n%b\r\n" % (len(data), data))
+        await writer.drain()
+    if reply.then == "end":
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+
+
+async def _read(reader: asyncio.StreamReader) -> Request:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    first, *lines = head.strip().split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    body = await reader.readexactly(int(headers.get("content-length", 0)))
+    return Request(first.split(" ")[1], headers, json.loads(body or b"{}"))
