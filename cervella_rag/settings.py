@@ -10,6 +10,7 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pathspec import GitIgnoreSpec
 from pydantic import (
@@ -206,9 +207,12 @@ class LLMSettings(_Group):
     @field_validator("ollama_url", "openai_url")
     @classmethod
     def _address(cls, value: str | None) -> str | None:
-        if value is not None and not re.match(r"https?://[^/\s]+", value):
-            raise ValueError("an address begins with http:// or https://")
-        return value.rstrip("/") if value else None
+        if not value:
+            return None
+        parts = urlsplit(value)  # its port raises ValueError where there can be none such
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+            raise ValueError("an address is written http://HOST:PORT")
+        return value.rstrip("/")
 
 
 class PersonaSettings(_Group):

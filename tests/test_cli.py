@@ -135,6 +135,15 @@ def test_wrong_settings_name_the_variable() -> None:
     assert "CERVELLA_RETRIEVAL__RRF_K = 'many'" in result.stderr
 
 
+@pytest.mark.parametrize(
+    "address", ["localhost:11434", "http://localhost:abc", "http://[::1", "http://x:99999"]
+)
+def test_an_address_that_cannot_be_one_names_the_variable(address: str) -> None:
+    result = cervella("ask", "forno", env={"CERVELLA_LLM__OLLAMA_URL": address})
+    assert result.returncode == 2
+    assert "CERVELLA_LLM__OLLAMA_URL" in result.stderr
+
+
 def test_a_broken_configuration_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "cervella.toml").write_text("[llm\n")
     result = cervella("stats")

@@ -29,10 +29,7 @@ from cervella_rag.protocols import PromptWriter
 
 _CONNECT_SECONDS = 2.0
 _CHECK_SECONDS = 3.0
-_IN_STREAM = -1
-"""The client's status for an error line inside a stream."""
-
-_FAILURES = (ResponseError, ConnectionError, httpx.TransportError, ValueError, AttributeError, TypeError)
+_FAILURES = (ResponseError, ConnectionError, httpx.RequestError, ValueError, AttributeError, TypeError)
 """Everything the client raises for what a server or a wire can do wrong."""
 
 
@@ -98,10 +95,8 @@ class OllamaLLM:
             async with aclosing(cast(AsyncGenerator[ChatResponse], lines)) as stream:
                 async for line in stream:
                     has_started = True
-                    if text := line.message.content:
-                        yield text
-                    elif not line.done:
-                        yield Thought()
+                    text = line.message.content or ""
+                    yield Thought() if line.message.thinking and not text else text
                     if line.done:
                         yield self._spoken(line)
         except _FAILURES as error:

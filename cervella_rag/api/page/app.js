@@ -3,19 +3,24 @@
 const TEXTS = {
   it: {
     label: "La tua domanda", ask: "Chiedi", stop: "Ferma", lines: "righe", undated: "senza data",
-    mode: { memory_only: "solo memoria, senza modello" }, thinking: "cerco nella memoria…",
+    mode: { memory_only: "solo memoria, senza modello", llama_cpp: "modello in processo" },
+    stage: { retrieved: "cerco nella memoria…", loading: "carico il modello…", reading: "leggo…" },
     broken: "La risposta si è interrotta.", offline: "Il server non risponde.",
+    cut: { length: "Risposta tagliata alla lunghezza massima.", incomplete: "La risposta può essere incompleta." },
   },
   en: {
     label: "Your question", ask: "Ask", stop: "Stop", lines: "lines", undated: "undated",
-    mode: { memory_only: "memory only, no model" }, thinking: "searching the memory…",
+    mode: { memory_only: "memory only, no model", llama_cpp: "model in process" },
+    stage: { retrieved: "searching the memory…", loading: "loading the model…", reading: "reading…" },
     broken: "The answer broke off.", offline: "The server does not answer.",
+    cut: { length: "Answer cut at its greatest length.", incomplete: "The answer may be incomplete." },
   },
 };
 const language = navigator.language.startsWith("en") ? "en" : "it";
 const text = TEXTS[language];
 const find = (id) => document.getElementById(id);
 let stopping = null;
+let conversation = null;
 
 document.documentElement.lang = language;
 for (const element of document.querySelectorAll("[data-text]")) element.textContent = text[element.dataset.text];
@@ -31,8 +36,8 @@ async function showState() {
   try {
     const ready = await (await fetch("/health/ready")).json();
     const failing = Object.values(ready.parts).find((part) => !part.ready);
-    const voice = ready.parts.voice.detail;
-    find("state").textContent = failing ? failing.detail : text.mode[voice] ?? voice;
+    const [mode, ...model] = ready.parts.voice.detail.split(" ");
+    find("state").textContent = failing ? failing.detail : [text.mode[mode] ?? mode, ...model].join(" ");
   } catch { find("state").textContent = text.offline; }
 }
 
@@ -41,7 +46,7 @@ async function ask() {
   if (!message || stopping) return;
   const turn = add(find("turns"), "section");
   add(turn, "p", "question", message).scrollIntoView({ behavior: "smooth" });
-  const answer = add(turn, "p", "answer", text.thinking);
+  const answer = add(turn, "p", "answer", text.stage.retrieved);
   stopping = new AbortController();
   setBusy(true);
   try {
@@ -49,7 +54,7 @@ async function ask() {
     find("message").value = "";
   } catch (error) {
     if (error.name !== "AbortError") add(turn, "p", "error", error.shown ?? text.offline);
-    if (answer.textContent === text.thinking) answer.remove();
+    if (!turn.dataset.speaking) answer.remove();
   } finally {
     stopping = null;
     setBusy(false);
@@ -60,16 +65,28 @@ async function streamAnswer(message, turn, answer) {
   const response = await fetch("/v1/chat", {
     method: "POST",
     headers: { "content-type": "application/json" },
-    body: JSON.stringify({ message, stream: true }),
+    body: JSON.stringify({ message, stream: true, conversation_id: conversation }),
     signal: stopping.signal,
   });
   if (!response.ok) throw shown((await response.json()).detail);
   let finished = false;
   for await (const { name, data } of events(response.body)) {
-    if (name === "sources") { answer.textContent = ""; data.sources.forEach((source) => addSource(turn, source)); }
-    if (name === "token") { answer.textContent += data.text; }
+    if (name === "sources") data.sources.forEach((source) => addSource(turn, source));
+    if (name === "status" && !turn.dataset.speaking && text.stage[data.stage]) {
+      const share = data.total ? ` ${Math.floor((100 * data.done) / data.total)} %` : "";
+      answer.textContent = text.stage[data.stage] + share;
+    }
+    if (name === "token") {
+      if (!turn.dataset.speaking) answer.textContent = "";
+      turn.dataset.speaking = "yes";
+      answer.textContent += data.text;
+    }
     if (name === "error") throw shown(data.detail);
-    if (name === "done") finished = true;
+    if (name === "done") {
+      finished = true;
+      conversation = data.conversation_id;
+      if (text.cut[data.finish_reason]) add(turn, "p", "error", text.cut[data.finish_reason]);
+    }
   }
   if (!finished) throw shown(text.broken);
 }
