@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 # Your own memory, for example MEMORY=~/project/.sncp; without it the one indexed before, or knowledge/.
 MEMORY ?=
-QUESTION ?= $(if $(MEMORY),A che punto siamo e quali sono i prossimi passi?,Perché abbiamo scelto Qwen3-4B e non Llama?)
+QUESTION ?= $(if $(MEMORY),A che punto siamo e quali sono i prossimi passi?,Che cosa abbiamo imparato sui file non salvati?)
 # Stop after the answer instead of serving.
 NO_SERVE ?=
 VOICE ?=

@@ -380,6 +380,7 @@ def serve(settings: Settings, *, host: str, port: int, announce: Callable[[str, 
         raise HostRefusedError(host=host)
     listening = _listen(host, port)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # what is asked of a model is not for the log
     shown = f"[{host}]" if ":" in host else host
     hosts = [*settings.api.allowed_hosts, shown]
     api = settings.api.model_copy(update={"allowed_hosts": hosts})

@@ -185,10 +185,10 @@ class LLMSettings(_Group):
     )
     answer_tokens: int = Field(700, ge=16, le=32_768, description="Longest answer, in tokens.")
     memory_tokens: int = Field(
-        400,
+        260,
         ge=50,
         le=32_768,
-        description="Memory shown to a compact voice, in tokens: on two cores 400 are about ten seconds.",
+        description="Memory shown to a compact voice, in tokens: on two cores 260 are about nine seconds.",
     )
     temperature: float = Field(
         0.3,

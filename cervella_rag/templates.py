@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from inspect import ismethod
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
@@ -10,6 +11,19 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from cervella_rag.errors import TemplateFileError
 from cervella_rag.marks import escape_marks
+
+_MISTAKES = (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, OSError, RecursionError)
+"""What a file that cannot be read, an expression or a template in itself can raise."""
+
+_TEMPLATE_FRAMES = ("top-level template code", "template")
+"""How Jinja names the frames it rewrites; the second is a macro's."""
+
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """A template shows values; it calls no method of theirs, since a pydantic model would even unpickle."""
+
+    def is_safe_callable(self, obj: object) -> bool:
+        return not ismethod(obj) and super().is_safe_callable(obj)
 
 
 class Templates:
@@ -24,7 +38,7 @@ class Templates:
 
     @cached_property
     def _environment(self) -> Environment:
-        environment = ImmutableSandboxedEnvironment(
+        environment = _Sandbox(
             loader=FileSystemLoader(self._folder),
             undefined=StrictUndefined,
             trim_blocks=True,
@@ -41,7 +55,7 @@ class Templates:
         """
         try:
             return self._environment.get_template(name).render(values).strip()
-        except (TemplateError, TypeError, ArithmeticError, LookupError) as error:
+        except _MISTAKES as error:
             reason = str(error.message if isinstance(error, TemplateError) else error)
             raise TemplateFileError(
                 path=str(self._folder / name), line=_line(error), reason=reason
@@ -54,7 +68,7 @@ def _line(error: Exception) -> int:
         return int(number)
     found, frame = 0, error.__traceback__
     while frame:
-        if frame.tb_frame.f_code.co_name == "top-level template code":
+        if frame.tb_frame.f_code.co_name in _TEMPLATE_FRAMES:
             found = frame.tb_lineno
         frame = frame.tb_next
     return found

@@ -1,10 +1,11 @@
-"""A server that speaks OpenAI's chat protocol as vLLM and llama-server do, and fails where it is told to."""
+"""A server that speaks OpenAI's chat protocol as vLLM and llama-server do, and fails where told to."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections.abc import Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -15,15 +16,12 @@ DONE = "[DONE]"
 def chunk(content: str | None = None, *, finish: str | None = None, **delta: object) -> str:
     """Return one piece of an answer as it stands behind `data:`."""
     spoken = delta if content is None else {"content": content, **delta}
-    choice = {"index": 0, "delta": spoken, "logprobs": None, "finish_reason": finish}
-    return _event([choice])
+    return _event([{"index": 0, "delta": spoken, "logprobs": None, "finish_reason": finish}])
 
 
 def usage(prompt_tokens: int, completion_tokens: int) -> str:
     """Return the chunk that counts, which has no choices."""
-    total = prompt_tokens + completion_tokens
-    counts = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens, "total_tokens": total}
-    return _event([], usage=counts)
+    return _event([], usage={"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens})
 
 
 def _event(choices: Sequence[object], **more: object) -> str:
@@ -50,8 +48,7 @@ class Reply:
 
     Attributes:
         events: What is streamed; where there is none, `body` is sent.
-        then: After the last of it: end as HTTP asks, go away without ending, or be silent until left.
-            "vanish" goes away before the first byte, "stall" is silent before it.
+        then: "end" as HTTP asks; "kill" or "hang" after the last byte; "vanish" or "stall" before it.
     """
 
     events: Sequence[str] = ()
@@ -106,18 +103,12 @@ class OpenAIDouble:
     @property
     def chats(self) -> list[Request]:
         """The requests for an answer."""
-        return [request for request in self.requests if request.path == "/v1/chat/completions"]
+        return [request for request in self.requests if request.path.endswith("/chat/completions")]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            keeps = True
-            while keeps:
-                self.requests.append(request := await _read(reader))
-                keeps = await self._answer(self._reply(request), reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            self.left.set()
-        finally:
-            writer.close()
+        with closing(writer), suppress(ConnectionError, asyncio.IncompleteReadError):
+            while await self._answer(await _read(reader), reader, writer):
+                pass
 
     def _reply(self, request: Request) -> Reply:
         if request.path == "/v1/models":
@@ -126,13 +117,16 @@ class OpenAIDouble:
         return self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
 
     async def _answer(
-        self, reply: Reply, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
         """Answer one request; return whether the connection is kept."""
+        self.requests.append(request)
+        reply = self._reply(request)
         if reply.then not in ("vanish", "stall"):
             await _write(reply, writer)
         if reply.then in ("hang", "stall"):
-            await reader.read()
+            with suppress(ConnectionError):
+                await reader.read()
             self.left.set()
         return reply.then == "end"
 
@@ -144,15 +138,12 @@ async def _write(reply: Reply, writer: asyncio.StreamWriter) -> None:
     texts = [f"data: {event}\n\n" for event in reply.events] or [reply.body]
     for data in (text.encode() for text in texts if text):
         writer.write(b"%x\r\n%b\r\n" % (len(data), data))
-        await writer.drain()
-    if reply.then == "end":
-        writer.write(b"0\r\n\r\n")
-        await writer.drain()
+    writer.write(b"0\r\n\r\n" if reply.then == "end" else b"")
+    await writer.drain()
 
 
 async def _read(reader: asyncio.StreamReader) -> Request:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode()
-    first, *lines = head.strip().split("\r\n")
+    first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
     headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
     body = await reader.readexactly(int(headers.get("content-length", 0)))
     return Request(first.split(" ")[1], headers, json.loads(body or b"{}"))

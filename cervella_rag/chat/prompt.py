@@ -130,21 +130,25 @@ def _passages(prompt: Prompt, window: Window, room: int) -> tuple[Passage, ...]:
         # A small model does better with a line of prose than with tables and frames.
         line = clean(citation.quote).replace("\n", " ")
         texts = (line,) if window.compact else (hit.chunk.text, citation.quote)
-        passage = _fitting(_passage(citation, window), texts, share)
-        passages.append(passage)
-        room -= _passage_tokens(passage)
+        if passage := _fitting(_passage(citation, window), texts, share):
+            passages.append(passage)
+            room -= _passage_tokens(passage)
     return tuple(passages)
 
 
-def _fitting(passage: Passage, texts: Sequence[str], room: int) -> Passage:
+def _fitting(passage: Passage, texts: Sequence[str], room: int) -> Passage | None:
+    """Return the passage with the first text that fits, or the beginning of the last; None without room."""
     for text in texts:
         passage = replace(passage, text=escape_marks(disarm(text.strip())))
         if _passage_tokens(passage) <= room:
             return passage
-    words = passage.text.split(" ")
-    while len(words) > 1 and _passage_tokens(replace(passage, text=" ".join(words) + " ...")) > room:
-        words = words[: -max(1, len(words) // 10)]
-    return replace(passage, text=" ".join(words) + " ...")
+    text = passage.text
+    while text := text[: -max(1, len(text) // 10)]:
+        # Whole words, where there are any: a line without blanks must not take all the room.
+        shorter = replace(passage, text=f"{text.rpartition(' ')[0] or text} ...")
+        if _passage_tokens(shorter) <= room:
+            return shorter
+    return None
 
 
 def _passage(citation: Citation, window: Window) -> Passage:
@@ -155,7 +159,7 @@ def _passage(citation: Citation, window: Window) -> Passage:
         path=escape_marks(disarm(path)),
         date=citation.date,
         session=None if window.compact else citation.session,
-        status=disarm(citation.status) if citation.status else None,
+        status=escape_marks(disarm(citation.status)) if citation.status else None,
         retired=citation.retired,
         text="",
     )

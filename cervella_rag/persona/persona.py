@@ -100,6 +100,8 @@ def read_persona(path: Path, partner: str) -> Persona:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"
         _refuse(path, _line_of(text, first["loc"]), f"{place}: {first['msg']}", error)
+    except (ValueError, LookupError, RecursionError) as error:  # a date like 2026-13-45, a list in itself
+        _refuse(path, 0, str(error), error)
     return Persona(sheet, partner, hashlib.sha256(content).hexdigest())
 
 
