@@ -18,7 +18,7 @@ def cervella(*arguments: str | Path, env: dict[str, str] | None = None) -> subpr
     command = [sys.executable, "-m", "cervella_rag", *map(str, arguments)]
     environment = {**os.environ, **QUICK, **(env or {})}
     return subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False, timeout=100
+        command, env=environment, capture_output=True, text=True, check=False, timeout=300
     )
 
 

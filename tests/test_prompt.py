@@ -190,7 +190,8 @@ def test_the_oldest_turns_go_first_and_only_whole(
     assert kept == history[len(history) - len(kept) :]
     if len(kept) < len(history):
         older = history[len(history) - len(kept) - 2 :][:2]
-        assert tokens(WRITER.messages(asking(), window)) + tokens((*kept, *older)) > context - 300
+        room = context - 300 - tokens(WRITER.prefix((), window))
+        assert tokens((*kept, *older)) > room // 2
 
 
 @BOTH
@@ -352,3 +353,21 @@ def test_a_template_cannot_reach_what_it_was_not_given(tmp_path: Path, text: str
     assert re.search(
         "is unsafe|not safely callable", str(broken(tmp_path, text, sheet=WRITER.persona.sheet))
     )
+
+
+@pytest.mark.parametrize("compact", [False, True])
+@pytest.mark.parametrize("count", [0, 3, 40])
+def test_what_is_prepared_is_what_the_next_prompt_begins_with(compact: bool, count: int) -> None:
+    history = turns(*[(f"D{number} " + "forno " * 20, "sei ore " * 30) for number in range(count)])
+    window = Window(3000, 300, compact)
+    prefix = WRITER.prefix(history, window)
+    assert WRITER.messages(asking(history=history), window)[: len(prefix)] == prefix
+
+
+def test_a_very_long_question_is_asked_without_what_was_said_before() -> None:
+    history = turns(("D1 " + "forno " * 100, "sei ore " * 100))
+    window = Window(2000, 300, compact=True)
+    question = "forno " * 700
+    messages = WRITER.messages(replace(asking(history=history), question=question), window)
+    assert messages[:-1] == WRITER.prefix((), window)
+    assert question.strip() in messages[-1].content

@@ -24,6 +24,8 @@ MESSAGE_TOKENS = 8
 
 _FEWEST_PASSAGE_TOKENS = 40
 
+_MARKS = ("<|", "<think>", "</think>", "<<<", ">>>")
+
 _MARGIN = 1.15
 """On top of the estimate: against Qwen's own vocabulary it was 9 % short for the persona, which is short
 sentences with many signs."""
@@ -67,8 +69,11 @@ class PromptWriter:
         """
         persona = self._persona(window)
         room = _room(window, persona)
-        question = self._question(prompt, window, room)
-        return *persona, *_newest(prompt.history, room - _tokens(question)), question
+        history = _newest(prompt.history, room)
+        left = room - sum(map(_tokens, history)) - _tokens(self._render(prompt, window, ()))
+        if left < 0:  # a question that long is asked without what was said before
+            history = ()
+        return *persona, *history, self._question(prompt, window, room - sum(map(_tokens, history)))
 
     def _persona(self, window: Window) -> tuple[Message, ...]:
         sheet, partner = self.persona.sheet, self.persona.partner
@@ -112,8 +117,10 @@ def _room(window: Window, persona: Sequence[Message]) -> int:
 
 
 def disarm(text: str) -> str:
-    """Return `text` without what a chat template would take for its own: the ends of a message."""
-    return text.replace("<|", "< |").replace("<think>", "< think>").replace("</think>", "< /think>")
+    """Return `text` without what ends a message for a chat template, or a passage in our own."""
+    for mark in _MARKS:
+        text = text.replace(mark, f"{mark[0]} {mark[1:]}")
+    return text
 
 
 def _passages(prompt: Prompt, window: Window, room: int) -> tuple[Passage, ...]:
@@ -170,7 +177,11 @@ def _passage_tokens(passage: Passage) -> int:
 
 
 def _newest(history: Sequence[Message], room: int) -> tuple[Message, ...]:
-    """Return the newest whole turns that fit, without the citation marks of their own passages."""
+    """Return the newest whole turns that fit in half of the room, without the marks of their passages.
+
+    Half, whatever is asked: so what is evaluated ahead of a question is what its prompt begins with.
+    """
+    room //= 2
     kept: list[Message] = []
     for message in reversed(history):
         plain = Message(message.role, disarm(MARK.sub("", message.content)))
