@@ -282,8 +282,8 @@ class PromptWriter(Protocol):
 class ConversationStore(Protocol):
     """Keeps what was said."""
 
-    async def create(self, title: str) -> str:
-        """Start a conversation; return its id.
+    async def begin(self, turn: Turn) -> str:
+        """Start a conversation with its first turn; return its id.
 
         Raises:
             ConversationStoreError: It cannot be written.

@@ -168,7 +168,10 @@ class LLMSettings(_Group):
         4096, ge=512, le=262_144, description="Window of the voice in process, in tokens."
     )
     llama_cpp_batch_tokens: int = Field(
-        32, ge=1, le=2048, description="Prompt tokens evaluated before it looks whether to stop."
+        16,
+        ge=1,
+        le=2048,
+        description="Prompt tokens evaluated before it looks whether to stop; 32 reads a tenth faster.",
     )
     llama_cpp_threads: int | None = Field(
         None, ge=1, le=256, description="Threads that generate; by default one core less than there are."

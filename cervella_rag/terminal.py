@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 _DIRECTIONS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, emoji=False)  # ":ok:" in a memory stays what it is
 _MODELS = frozenset({"ollama", "openai", "llama_cpp"})
 _STAGES = frozenset({"retrieved", "loading", "reading"})
 
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def say(key: str, **details: object) -> str:

@@ -27,8 +27,11 @@ from cervella_rag.domain import (
 )
 from cervella_rag.errors import (
     CervellaError,
+    ConversationStoreError,
     ConversationUnknownError,
+    PromptTooLongError,
     QuestionEmptyError,
+    TemplateFileError,
     VoiceBrokenError,
 )
 
@@ -265,3 +268,47 @@ def test_a_client_that_brings_the_history_keeps_it(assistant: Assistant) -> None
 def test_an_unknown_conversation_is_told_before_anything_else(assistant: Assistant) -> None:
     with pytest.raises(ConversationUnknownError, match="nope"):
         asyncio.run(assistant.reply(Question("Quante ore?"), "nope"))
+
+
+def test_a_question_too_long_does_not_send_a_voice_to_rest(assistant: Assistant) -> None:
+    class NarrowLLM(ScriptedLLM):
+        def stream(self, prompt: Prompt) -> AsyncGenerator[VoiceEvent]:
+            if len(prompt.question) > 100:
+                raise PromptTooLongError(needed=200, window=100)
+            return super().stream(prompt)
+
+    both = speaking(assistant, NarrowLLM("Sei ore [1].", mode="first"), ScriptedLLM("Sì.", mode="second"))
+    assert answer(both, "Quante ore tiene il forno? " * 10).mode == "second"
+    assert answer(both, "Quante ore tiene il forno?").mode == "first"
+
+
+def test_a_mistake_in_a_prompt_is_told_and_not_passed_over(assistant: Assistant) -> None:
+    mistaken = ScriptedLLM(mode="first", error=TemplateFileError(path="x.j2", line=3, reason="r"))
+    with pytest.raises(TemplateFileError):
+        answer(speaking(assistant, mistaken, ScriptedLLM("Sì.", mode="second")), "Quante ore?")
+
+
+@pytest.mark.parametrize(("turns", "kept"), [(0, 0), (1, 2), (12, 4)])
+def test_a_voice_is_reminded_of_so_many_turns(assistant: Assistant, turns: int, kept: int) -> None:
+    voice = ScriptedLLM("Sei ore [1].")
+    speaker = replace(speaking(assistant, voice), history_turns=turns, stays=True)
+    conversation_id = None
+    for _ in range(3):
+        asked = Question("Quante ore tiene il forno?")
+        conversation_id = asyncio.run(speaker.reply(asked, conversation_id)).conversation_id
+    assert len(voice.prompts[-1].history) == kept
+    assert len(voice.prepared[-1]) == min(2 * turns, 6)
+
+
+def test_a_turn_that_cannot_be_kept_does_not_lose_its_conversation(
+    assistant: Assistant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speaker = speaking(assistant, ScriptedLLM("Sei ore [1]."))
+    first = asyncio.run(speaker.reply(Question("Quante ore tiene il forno?")))
+
+    async def fail(*_: object) -> None:
+        raise ConversationStoreError(path="x", reason="database is locked")
+
+    monkeypatch.setattr(speaker.conversations, "append", fail)
+    again = asyncio.run(speaker.reply(Question("E la farina?"), first.conversation_id))
+    assert again.conversation_id == first.conversation_id

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import stat
 from collections.abc import Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,60 +42,60 @@ def turn(number: int) -> Turn:
 
 
 def test_turns_come_back_as_they_were_in_order(conversations: SQLConversationStore) -> None:
-    conversation_id = run(conversations.create("La  prima\ndomanda"))
-    for number in (1, 2, 3):
+    conversation_id = run(conversations.begin(turn(1)))
+    for number in (2, 3):
         run(conversations.append(conversation_id, turn(number)))
     kept = run(conversations.read(conversation_id))
     assert kept.turns == (turn(1), turn(2), turn(3))
-    assert (kept.info.title, kept.info.turns) == ("La prima domanda", 3)
+    assert (kept.info.title, kept.info.turns) == ("domanda 1", 3)
     assert kept.history[:2] == (Message("user", "domanda 1"), Message("assistant", "risposta 1 [1]"))
 
 
 def test_another_process_finds_what_was_said(conversations: SQLConversationStore, tmp_path: Path) -> None:
-    conversation_id = run(conversations.create("ciao"))
+    conversation_id = run(conversations.begin(turn(1)))
     again = SQLConversationStore(tmp_path / "home" / "conversations.sqlite")
-    assert run(again.read(conversation_id)).info.title == "ciao"
+    assert run(again.read(conversation_id)).info.title == "domanda 1"
 
 
 def test_the_list_begins_with_the_newest(conversations: SQLConversationStore) -> None:
-    first, second = run(conversations.create("prima")), run(conversations.create("seconda"))
-    late = Turn(**{**vars_of(turn(1)), "created": "2099-01-01T10:00:00.000+00:00"})
-    run(conversations.append(first, late))
+    first, second = run(conversations.begin(turn(1))), run(conversations.begin(turn(2)))
+    # Written on a clock an hour behind; what counts is when it was kept.
+    run(conversations.append(first, replace(turn(3), created="2026-01-03T10:00:00.000-01:00")))
     listed = run(conversations.list(10))
     assert [info.conversation_id for info in listed] == [first, second]
-    assert [info.turns for info in listed] == [1, 0]
+    assert [info.turns for info in listed] == [2, 1]
     assert len(run(conversations.list(1))) == 1
 
 
-def vars_of(value: Turn) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in value.__slots__}
-
-
 def test_a_deleted_conversation_is_gone_with_its_turns(conversations: SQLConversationStore) -> None:
-    conversation_id = run(conversations.create("ciao"))
-    run(conversations.append(conversation_id, turn(1)))
+    conversation_id = run(conversations.begin(turn(1)))
     run(conversations.delete(conversation_id))
     for task in (conversations.read, conversations.delete):
         with pytest.raises(ConversationUnknownError):
             run(task(conversation_id))
     with pytest.raises(ConversationUnknownError):
         run(conversations.append(conversation_id, turn(2)))
-    other = run(conversations.create("altra"))
-    run(conversations.append(other, turn(1)))  # its turn's id is free again
+    run(conversations.begin(turn(1)))  # its turn's id is free again
+
+
+def test_an_empty_id_is_nobodys(conversations: SQLConversationStore) -> None:
+    run(conversations.begin(turn(1)))
+    with pytest.raises(ConversationUnknownError):
+        run(conversations.read(""))
 
 
 def test_many_at_once_are_all_kept(conversations: SQLConversationStore) -> None:
     async def talk() -> int:
-        conversation_id = await conversations.create("ciao")
-        turns = [Turn(**{**vars_of(turn(1)), "turn_id": str(number)}) for number in range(30)]
+        conversation_id = await conversations.begin(turn(1))
+        turns = [replace(turn(1), turn_id=str(number)) for number in range(30)]
         await asyncio.gather(*(conversations.append(conversation_id, one) for one in turns))
         return len((await conversations.read(conversation_id)).turns)
 
-    assert run(talk()) == 30
+    assert run(talk()) == 31
 
 
 def test_what_was_said_is_nobody_elses(conversations: SQLConversationStore, tmp_path: Path) -> None:
-    run(conversations.create("ciao"))
+    run(conversations.begin(turn(1)))
     mode = (tmp_path / "home" / "conversations.sqlite").stat().st_mode
     assert stat.S_IMODE(mode) == 0o600
 

@@ -45,7 +45,7 @@ def make_voice(small_model: Path, tmp_path: Path) -> Iterator[MakeVoice]:
     made: list[LlamaCppLLM] = []
 
     def make(answer_tokens: int = 400, model: Path = small_model) -> LlamaCppLLM:
-        options = LlamaCppOptions(model, tmp_path / "states", batch_tokens=32, threads=None)
+        options = LlamaCppOptions(model, tmp_path / "states", batch_tokens=16, threads=None)
         voice = LlamaCppLLM(options, Writer(), Window(2048, answer_tokens, compact=True), Patience(60, 30))
         made.append(voice)
         return voice
@@ -233,3 +233,9 @@ def test_a_file_that_is_no_model_is_told(
 def test_a_prompt_beyond_the_window_is_refused_by_the_engine_too(make_voice: MakeVoice) -> None:
     with pytest.raises(VoiceRefusedError, match="exceeds"):
         heard(make_voice(), asking("word " * 4000))
+
+
+def test_a_folder_that_cannot_be_made_is_told(make_voice: MakeVoice, tmp_path: Path) -> None:
+    (tmp_path / "states").write_text("a file where the folder should be")
+    with pytest.raises(ModelFileError):
+        heard(make_voice(), asking("Say hello."))

@@ -84,6 +84,16 @@ def test_a_client_that_leaves_while_she_reads_frees_the_model(
     assert seconds_until_quiet(process) < STOP_READING_SECONDS
 
 
+def test_a_client_that_leaves_without_a_stream_frees_the_model(
+    server: tuple[httpx2.Client, subprocess.Popen[str]],
+) -> None:
+    client, process = server
+    request = {"message": QUESTION + " Forno, farina, lievito. " * 100}
+    with pytest.raises(httpx2.ReadTimeout):  # it is read by then, and not yet answered
+        client.post("/v1/chat", json=request, timeout=3)
+    assert seconds_until_quiet(process) < STOP_READING_SECONDS
+
+
 @pytest.mark.parametrize(
     ("sign", "limit"),
     [(b"\n", STOP_READING_SECONDS), (b" ", STOP_GENERATING_SECONDS)],

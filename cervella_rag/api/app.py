@@ -19,6 +19,7 @@ from fastapi_offline import FastAPIOffline
 from cervella_rag import __version__
 from cervella_rag.api import problems, sse
 from cervella_rag.api.jobs import IndexJobs
+from cervella_rag.api.leaving import until_left
 from cervella_rag.api.middleware import RequestContext
 from cervella_rag.api.schemas import (
     AnswerModel,
@@ -48,6 +49,9 @@ _PAGE = Path(__file__).parent / "page"
 
 _PROBLEM: dict[str, Any] = {"model": Problem, "content": {"application/problem+json": {}}}
 _UNKNOWN: dict[int | str, dict[str, Any]] = {404: _PROBLEM}
+
+_LEFT = 499
+"""What a server answers a client that has closed the connection; nobody reads it."""
 
 router = APIRouter(
     responses={422: _PROBLEM, 503: _PROBLEM},
@@ -164,7 +168,8 @@ async def chat(body: ChatRequest, request: Request, assistant: TheAssistant) -> 
     """Answer a message: one JSON object, or server-sent events where `stream` is true."""
     question = body.to_domain()
     if not body.stream:
-        return AnswerModel.of(await assistant.reply(question, body.conversation_id))
+        answer = await until_left(request, assistant.reply(question, body.conversation_id))
+        return AnswerModel.of(answer) if answer else Response(status_code=_LEFT)
     events = assistant.stream(question, body.conversation_id)
     first = await anext(events)  # what fails before it still gets its own status
     describe = partial(problems.describe, request)

@@ -86,7 +86,10 @@ class ChatRequest(BaseModel):
 
     message: str
     conversation_id: str | None = Field(
-        None, max_length=100, description="Go on with this conversation; a new one is begun without it."
+        None,
+        min_length=1,
+        max_length=100,
+        description="Go on with this conversation; a new one is begun without it.",
     )
     history: list[MessageModel] = Field(
         [],

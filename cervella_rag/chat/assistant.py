@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -74,7 +74,7 @@ class Assistant:
         brings_history = bool(question.history)
         if conversation_id is not None:
             conversation = await self.conversations.read(conversation_id)
-            question = replace(question, history=conversation.history[-2 * self.history_turns or None :])
+            question = replace(question, history=self._newest(conversation.history))
         retrieval = await to_thread.run_sync(lambda: self.retriever.retrieve(question))
         clock.mark("retrieval")
         yield Status("retrieved")
@@ -88,11 +88,11 @@ class Assistant:
         if rest := turn.end():
             yield rest
         answer = self._answer(turn, retrieval)
-        if conversation_id or not brings_history:
+        if conversation_id is not None or not brings_history:
             answer = replace(answer, conversation_id=await self._keep(question, answer, conversation_id))
         if self.stays:
             said = (Message("user", question.text), Message("assistant", answer.answer))
-            self.voices.prepare(answer.mode, (*question.history, *said))
+            self.voices.prepare(answer.mode, self._newest((*question.history, *said)))
         yield Done(answer)
 
     async def reply(self, question: Question, conversation_id: str | None = None) -> Answer:
@@ -106,6 +106,9 @@ class Assistant:
     async def aclose(self) -> None:
         """Let go of the voices' connections and models."""
         await self.voices.aclose()
+
+    def _newest(self, history: Sequence[Message]) -> tuple[Message, ...]:
+        return tuple(history[max(0, len(history) - 2 * self.history_turns) :])
 
     def _prompt(self, retrieval: Retrieval) -> Prompt:
         question = retrieval.question
@@ -159,10 +162,12 @@ class Assistant:
             created=self.now().isoformat(timespec="milliseconds"),
         )
         try:
-            conversation_id = conversation_id or await self.conversations.create(question.text)
+            if conversation_id is None:
+                return await self.conversations.begin(turn)
             await self.conversations.append(conversation_id, turn)
-        except (ConversationStoreError, ConversationUnknownError) as error:
+        except ConversationStoreError as error:
             _log.warning("%s", error)
+        except ConversationUnknownError:  # deleted while she spoke
             return None
         return conversation_id
 

@@ -87,16 +87,17 @@ class SQLConversationStore:
         self._engine: AsyncEngine = create_async_engine(f"sqlite+aiosqlite:///{path}", poolclass=NullPool)
         event.listen(self._engine.sync_engine, "connect", _configure)
 
-    async def create(self, title: str) -> str:
-        """Start a conversation; return its id."""
+    async def begin(self, turn: Turn) -> str:
+        """Start a conversation with its first turn; return its id."""
         conversation_id, now = str(uuid.uuid4()), _now()
-        shown = " ".join(title.split())[:_TITLE_CHARACTERS]
+        title = " ".join(turn.question.split())[:_TITLE_CHARACTERS]
         async with self._begin() as connection:
             await connection.execute(
                 _conversations.insert().values(
-                    conversation_id=conversation_id, title=shown, created=now, updated=now
+                    conversation_id=conversation_id, title=title, created=now, updated=now
                 )
             )
+            await connection.execute(_turns.insert().values(_values(conversation_id, turn)))
         return conversation_id
 
     async def read(self, conversation_id: str) -> Conversation:
@@ -115,16 +116,15 @@ class SQLConversationStore:
 
     async def append(self, conversation_id: str, turn: Turn) -> None:
         """Add a turn."""
-        values = {**asdict(turn), "conversation_id": conversation_id, "citations": list(turn.citations)}
         async with self._begin() as connection:
             changed = await connection.execute(
                 _conversations.update()
                 .where(_conversations.c.conversation_id == conversation_id)
-                .values(updated=turn.created)
+                .values(updated=_now())
             )
             if not changed.rowcount:
                 raise ConversationUnknownError(conversation_id=conversation_id)
-            await connection.execute(_turns.insert().values(values))
+            await connection.execute(_turns.insert().values(_values(conversation_id, turn)))
 
     async def list(self, limit: int) -> tuple[ConversationInfo, ...]:
         """Return the newest conversations, newest first."""
@@ -173,11 +173,19 @@ def _cards(conversation_id: str | None = None) -> Any:
         .outerjoin(_turns)
         .group_by(_conversations.c.conversation_id)
     )
-    return query.where(_conversations.c.conversation_id == conversation_id) if conversation_id else query
+    return (
+        query.where(_conversations.c.conversation_id == conversation_id)
+        if conversation_id is not None
+        else query
+    )
 
 
 def _info(row: Row[Any]) -> ConversationInfo:
     return ConversationInfo(**row._asdict())
+
+
+def _values(conversation_id: str, turn: Turn) -> dict[str, Any]:
+    return {**asdict(turn), "conversation_id": conversation_id, "citations": list(turn.citations)}
 
 
 def _turn(row: Row[Any]) -> Turn:

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from cervella_rag.domain import Message, PassedOver, Prompt, Spoken, Status, Token, VoiceEvent, VoiceState
-from cervella_rag.errors import CervellaError
+from cervella_rag.errors import CervellaError, ConfigurationError, PromptTooLongError, UpstreamError
 from cervella_rag.protocols import LLM
 
 _log = logging.getLogger(__name__)
@@ -44,21 +44,24 @@ class Voices:
                 continue
             has_spoken = False
             try:
-                async for event in self._hear(voice, prompt, passed_over):
-                    has_spoken = has_spoken or isinstance(event, Token)
-                    yield event
-            except CervellaError as error:
+                async with aclosing(self._hear(voice, prompt, passed_over)) as events:
+                    async for event in events:
+                        has_spoken = has_spoken or isinstance(event, Token)
+                        yield event
+            except (UpstreamError, ConfigurationError, PromptTooLongError) as error:
                 if has_spoken:
                     raise
                 _log.info("%s", error)
                 failed = PassedOver(voice.mode, str(error))
                 passed_over.append(failed)
-                self._resting[voice.mode] = (self._clock() + self._rest_seconds, failed)
+                if not isinstance(error, PromptTooLongError):  # of which only this question is the cause
+                    self._resting[voice.mode] = (self._clock() + self._rest_seconds, failed)
             else:
                 self._resting.pop(voice.mode, None)
                 return
-        async for event in self._hear(self.voices[-1], prompt, passed_over):
-            yield event
+        async with aclosing(self._hear(self.voices[-1], prompt, passed_over)) as events:
+            async for event in events:
+                yield event
 
     @staticmethod
     async def _hear(
@@ -85,7 +88,6 @@ class Voices:
             detail = await voice.check()
         except CervellaError as error:
             return VoiceState(voice.mode, voice.model, ready=False, detail=error.text(language))
-        self._resting.pop(voice.mode, None)  # it is there again: the next question may go to it
         return VoiceState(voice.mode, voice.model, ready=True, detail=detail)
 
     async def wake(self) -> None:

@@ -159,7 +159,12 @@ class LlamaCppLLM:
         Raises:
             ModelFileError, ExtraMissingError: It cannot be loaded.
         """
-        self._thread.submit(self._ready, _ignore, threading.Event()).result()
+        stop = threading.Event()
+        self._preparing = Job(stop, self._thread.submit(self._warm, stop))
+        self._preparing.future.result()
+
+    def _warm(self, stop: threading.Event) -> None:
+        self._ready(_ignore, stop)
 
     async def aclose(self) -> None:
         """Stop, and free the model."""
@@ -192,16 +197,19 @@ class Engine:
         # Read by the engine's thread pool when it is loaded: without it, threads that wait spin, and
         # generation falls to about a token a second beside any busy process.
         os.environ.setdefault("GOMP_SPINCOUNT", "0")
-        import xllamacpp  # noqa: PLC0415 - after the environment, and only where this voice speaks
-
-        options.states.mkdir(parents=True, exist_ok=True)
         self._options = options
         self.knows_prefix = False
         self._context_tokens = window.context_tokens
         self._key = secrets.token_hex(16)
         try:
+            import xllamacpp  # noqa: PLC0415 - after the environment, and only where this voice speaks
+
+            options.states.mkdir(parents=True, exist_ok=True)
+            self._file = options.model.stat()
             self._server: xllamacpp.Server = xllamacpp.Server(self._parameters(xllamacpp.CommonParams()))
-        except RuntimeError as error:
+        except (ImportError, OSError, MemoryError) as error:
+            raise ModelFileError(path=str(options.model), reason=one_line(error)) from error
+        except RuntimeError as error:  # it says nothing of why
             raise ModelFileError(path=str(options.model), reason="the engine cannot load it") from error
         self._version = xllamacpp.BUILD_INFO
 
@@ -269,7 +277,7 @@ class Engine:
         self.knows_prefix = True
 
     def _identity(self, prefix: list[dict[str, str]]) -> str:
-        file = self._options.model.stat()
+        file = self._file
         parts = [self._options.model.name, file.st_size, file.st_mtime_ns, self._context_tokens]
         known = json.dumps([*parts, str(self._version), prefix], ensure_ascii=False)
         return hashlib.sha256(known.encode()).hexdigest()[:32]

@@ -29,6 +29,9 @@ from cervella_rag.protocols import PromptWriter
 
 _CONNECT_SECONDS = 2.0
 _CHECK_SECONDS = 3.0
+_BUSY = 429
+"""Never Ollama's own, but of what may stand before it."""
+
 _FAILURES = (ResponseError, ConnectionError, httpx.RequestError, ValueError, AttributeError, TypeError)
 """Everything the client raises for what a server or a wire can do wrong."""
 
@@ -151,7 +154,7 @@ class OllamaLLM:
             return VoiceBrokenError(**details)
         if status == 404 and reason.startswith("model "):
             return self._missing()
-        if isinstance(status, int) and 400 <= status < 500:
+        if isinstance(status, int) and 400 <= status < 500 and status != _BUSY:
             return VoiceRefusedError(**details)
         return VoiceUnavailableError(**details)
 
