@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,28 +70,47 @@ def leave(client: httpx2.Client, message: str, sign: str, times: int = 1) -> Non
     raise AssertionError(f"{sign!r} never came")
 
 
-def test_a_client_that_leaves_frees_the_model(server: tuple[httpx2.Client, subprocess.Popen[str]]) -> None:
+def middle_of_three(measure: Callable[[], float]) -> float:
+    """Return the median: a machine that is busy for a moment is no defect."""
+    return sorted(measure() for _ in range(3))[1]
+
+
+Served = tuple[httpx2.Client, subprocess.Popen[str]]
+
+
+def test_a_client_that_leaves_frees_the_model(server: Served) -> None:
     client, process = server
-    leave(client, QUESTION, "event: token")
-    assert seconds_until_quiet(process) < STOP_GENERATING_SECONDS
+
+    def seconds() -> float:
+        leave(client, QUESTION, "event: token")
+        return seconds_until_quiet(process)
+
+    assert middle_of_three(seconds) < STOP_GENERATING_SECONDS
 
 
-def test_a_client_that_leaves_while_she_reads_frees_the_model(
-    server: tuple[httpx2.Client, subprocess.Popen[str]],
-) -> None:
+def test_a_client_that_leaves_while_she_reads_frees_the_model(server: Served) -> None:
     client, process = server
-    leave(client, QUESTION + " Forno, farina, lievito. " * 100, '"reading"', times=4)
-    assert seconds_until_quiet(process) < STOP_READING_SECONDS
+    numbers = iter(range(3))
+
+    def seconds() -> float:
+        other = f" Forno {next(numbers)}, farina, lievito. " * 100  # what was read before is not read again
+        leave(client, other + QUESTION, '"reading"', times=4)
+        return seconds_until_quiet(process)
+
+    assert middle_of_three(seconds) < STOP_READING_SECONDS
 
 
-def test_a_client_that_leaves_without_a_stream_frees_the_model(
-    server: tuple[httpx2.Client, subprocess.Popen[str]],
-) -> None:
+def test_a_client_that_leaves_without_a_stream_frees_the_model(server: Served) -> None:
     client, process = server
-    request = {"message": QUESTION + " Forno, farina, lievito. " * 100}
-    with pytest.raises(httpx2.ReadTimeout):  # it is read by then, and not yet answered
-        client.post("/v1/chat", json=request, timeout=3)
-    assert seconds_until_quiet(process) < STOP_READING_SECONDS
+    numbers = iter(range(3))
+
+    def seconds() -> float:
+        request = {"message": f" Forno {next(numbers)}, farina, lievito. " * 100 + QUESTION}
+        with pytest.raises(httpx2.ReadTimeout):  # it is read by then, and not yet answered
+            client.post("/v1/chat", json=request, timeout=2)
+        return seconds_until_quiet(process)
+
+    assert middle_of_three(seconds) < STOP_READING_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -101,18 +120,21 @@ def test_a_client_that_leaves_without_a_stream_frees_the_model(
 )
 def test_ctrl_c_stops_her(sign: bytes, limit: float) -> None:
     """The sources come on stderr before she reads, the words on stdout when she speaks."""
-    command = ["-m", "cervella_rag", "ask", QUESTION]
+    command = [sys.executable, "-m", "cervella_rag", "ask", QUESTION]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "CERVELLA_EMBEDDER__NAME": "none"}
-    with subprocess.Popen(
-        [sys.executable, *command], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        assert process.stdout
-        assert process.stderr
-        stream = process.stderr if sign == b"\n" else process.stdout
-        while sign not in (read := stream.read(1)):
-            assert read, "it ended by itself"
-        process.send_signal(signal.SIGINT)
-        sent = time.perf_counter()
-        assert process.wait(30) == 130
-        # What remains is the interpreter's own farewell.
-        assert time.perf_counter() - sent < limit + 0.7
+
+    def seconds() -> float:
+        with subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            stream = process.stderr if sign == b"\n" else process.stdout
+            assert stream
+            while sign not in (read := stream.read(1)):
+                assert read, "it ended by itself"
+            process.send_signal(signal.SIGINT)
+            sent = time.perf_counter()
+            assert process.wait(30) == 130
+            return time.perf_counter() - sent
+
+    # What remains is the interpreter's own farewell.
+    assert middle_of_three(seconds) < limit + 0.5
