@@ -1,6 +1,6 @@
 """Which of the memory's three languages a text is in.
 
-Reference: https://pypi.org/project/py3langid/; on the 100 questions of the development set it is
+Reference: the package py3langid; on the 100 questions of the development set it is
 right every time when asked to choose among these three.
 """
 

