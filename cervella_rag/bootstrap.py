@@ -6,8 +6,9 @@ loads no model, a search loads no web server.
 
 from __future__ import annotations
 
+import asyncio
 import socket
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from cervella_rag.chat.voices import Voices
     from cervella_rag.domain import Answer, IndexReport, Question, Retrieval, Root, VoiceState
     from cervella_rag.indexing.indexer import Indexer
-    from cervella_rag.llm.llama_cpp import LlamaCppLLM
     from cervella_rag.llm.models import ModelEntry
     from cervella_rag.protocols import LLM, Embedder, PromptWriter, VectorStore
     from cervella_rag.retrieval.retriever import Retriever
@@ -205,7 +205,17 @@ def _make_voice(name: str, settings: Settings, writer: PromptWriter, templates: 
                 variable="CERVELLA_LLM__OPENAI_URL", value=None, reason=f"the voice {name!r} needs it"
             )
         case "llama_cpp" if (model := _model_file(settings)) or llm.voice == name:
-            return make_llama_cpp(settings, writer, model or settings.home / "models" / "demo")
+            from cervella_rag.llm.llama_cpp import LlamaCppLLM
+            from cervella_rag.llm.llama_engine import LlamaCppOptions
+
+            engine = LlamaCppOptions(
+                model=(model or settings.home / "models" / "demo").expanduser(),
+                states=settings.home / "models" / "states",
+                batch_tokens=llm.llama_cpp_batch_tokens,
+                threads=llm.llama_cpp_threads,
+            )
+            narrow = Window(llm.llama_cpp_context_tokens, llm.answer_tokens, compact=True)
+            return LlamaCppLLM(engine, writer, narrow, patience)
         case "memory_only":
             from cervella_rag.llm.memory_only import MemoryOnlyLLM
 
@@ -217,25 +227,6 @@ def _model_file(settings: Settings) -> Path | None:
     from cervella_rag.llm.models import fetched
 
     return settings.llm.llama_cpp_model or fetched(settings.home / "models")
-
-
-def make_llama_cpp(settings: Settings, writer: PromptWriter, model: Path) -> LlamaCppLLM:
-    """Return the voice in process; the model is loaded when first needed."""
-    from cervella_rag.domain import Window
-    from cervella_rag.llm.llama_cpp import LlamaCppLLM, LlamaCppOptions
-    from cervella_rag.llm.speech import Patience
-
-    llm = settings.llm
-    options = LlamaCppOptions(
-        model=model.expanduser(),
-        states=settings.home / "models" / "states",
-        batch_tokens=llm.llama_cpp_batch_tokens,
-        threads=llm.llama_cpp_threads,
-    )
-    window = Window(llm.llama_cpp_context_tokens, llm.answer_tokens, compact=True)
-    return LlamaCppLLM(
-        options, writer, window, Patience(llm.first_token_seconds, llm.between_tokens_seconds)
-    )
 
 
 def make_app(settings: Settings) -> FastAPI:
@@ -252,7 +243,6 @@ def make_app(settings: Settings) -> FastAPI:
 
 def voice_states(settings: Settings, language: str) -> tuple[VoiceState, ...]:
     """Return every voice's health, in the order in which they would be asked."""
-    import asyncio
 
     async def ask() -> tuple[VoiceState, ...]:
         voices = make_assistant(settings).voices
@@ -286,16 +276,9 @@ def fetch_model(settings: Settings, name: str, progress: Callable[[str, int, int
         except ExtraMissingError:
             return file  # the file is there for another program; `ask` tells what is missing
         finally:
-            run(voice.aclose())
+            asyncio.run(voice.aclose())
         progress("prepare", 1, 1)
     return file
-
-
-def run(task: Coroutine[Any, Any, None]) -> None:
-    """Run what is asynchronous from a command that is not."""
-    import asyncio
-
-    asyncio.run(task)
 
 
 def make_question(text: str, **filters: str | None) -> Question:

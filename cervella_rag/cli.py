@@ -12,7 +12,7 @@ import logging
 import sys
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,9 @@ from cervella_rag.doctor import examine
 from cervella_rag.errors import CervellaError
 from cervella_rag.messages import locale_language
 from cervella_rag.terminal import err, out, safe, say
+
+if TYPE_CHECKING:
+    from cervella_rag.settings import Settings
 
 EXIT_REFUSED = 3
 EXIT_INTERRUPTED = 130
@@ -164,7 +167,7 @@ def fetch_model(
     """Fetch a model for the voice in process."""
     settings = bootstrap.load_settings()
     entry = bootstrap.find_model(name)
-    if if_needed and (voice := terminal.speaking(bootstrap.voice_states(settings, locale_language()))):
+    if if_needed and (voice := _voice_without(settings)):
         err.print(say("voice_there", voice=voice), style="dim")
         return
     size = f"{entry.bytes / 1e9:.2f}"
@@ -174,6 +177,13 @@ def fetch_model(
     with terminal.progress_bar() as progress:
         file = bootstrap.fetch_model(settings, name, progress)
     out.print(str(file), markup=False)
+
+
+def _voice_without(settings: Settings) -> str | None:
+    """Return the voice that speaks without another model, or None where one would help."""
+    if settings.llm.voice not in ("auto", "llama_cpp"):
+        return settings.llm.voice
+    return terminal.speaking(bootstrap.voice_states(settings, locale_language()))
 
 
 @app.command(help=say("help_stats"))

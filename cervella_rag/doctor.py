@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cervella_rag import bootstrap
-from cervella_rag.errors import CervellaError, VoiceUnavailableError
+from cervella_rag.errors import CervellaError
 from cervella_rag.messages import locale_language, message
 
 if TYPE_CHECKING:
@@ -34,19 +34,22 @@ def examine() -> list[tuple[str, bool, str]]:
     check("roots", lambda: ", ".join(str(root.location) for root in bootstrap.find_roots(settings)))
     check("index", lambda: _describe_index(settings))
     check("embedder", lambda: _describe_embedder(settings))
-    check("voice", lambda: _describe_voices(settings))
+    checks.append(("voice", *_describe_voices(settings)))
     return checks
 
 
-def _describe_voices(settings: Settings) -> str:
-    """Return the voice that would speak, and why those before it would not."""
+def _describe_voices(settings: Settings) -> tuple[bool, str]:
+    """Return whether a voice could speak, which one, and why those before it would not."""
+    try:
+        states = bootstrap.voice_states(settings, locale_language())
+    except CervellaError as error:
+        return False, error.text(locale_language())
     passed_over: list[str] = []
-    states = bootstrap.voice_states(settings, locale_language())
     for state in states:
         if state.ready:
-            return "; ".join([f"{state.mode} {state.detail}".rstrip(), *passed_over])
+            return True, "; ".join([f"{state.mode} {state.detail}".rstrip(), *passed_over])
         passed_over.append(f"{state.mode}: {state.detail}")
-    raise VoiceUnavailableError(voice=states[-1].mode, place=states[-1].model, reason=states[-1].detail)
+    return False, "; ".join(passed_over)
 
 
 def _describe_home(home: Path) -> tuple[bool, str]:

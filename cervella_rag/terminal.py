@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 _DIRECTIONS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
-out = Console(highlight=False, soft_wrap=True, emoji=False)  # ":ok:" in a memory stays what it is
 _MODELS = frozenset({"ollama", "openai", "llama_cpp"})
 _STAGES = frozenset({"retrieved", "loading", "reading"})
 
+out = Console(highlight=False, soft_wrap=True, emoji=False)  # ":ok:" in a memory stays what it is
 err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 

@@ -144,6 +144,21 @@ def test_an_address_that_cannot_be_one_names_the_variable(address: str) -> None:
     assert "CERVELLA_LLM__OLLAMA_URL" in result.stderr
 
 
+@pytest.mark.parametrize("voice", ["memory_only", "ollama"])
+def test_a_model_is_not_fetched_for_a_voice_that_could_not_use_it(voice: str, tmp_path: Path) -> None:
+    result = cervella("model", "fetch", "--if-needed", env={"CERVELLA_LLM__VOICE": voice})
+    assert (result.returncode, result.stdout) == (0, "")
+    assert not (tmp_path / "home" / "models").exists()
+
+
+def test_doctor_tells_why_no_voice_could_speak(january: Path) -> None:
+    cervella("index", january)
+    result = cervella("doctor", "--json", env={"CERVELLA_LLM__VOICE": "ollama"})
+    (voice,) = [check for check in json.loads(result.stdout) if check["check"] == "voice"]
+    assert result.returncode == 1
+    assert voice["detail"].count("cannot speak now") == 1
+
+
 def test_a_broken_configuration_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "cervella.toml").write_text("[llm\n")
     result = cervella("stats")

@@ -58,7 +58,7 @@ class IndexJobs:
             report = self._run(self._progress)
         except CervellaError as error:
             self.last = replace(self.last, state="failed", error=str(error))
-        except Exception:  # noqa: BLE001 - the outermost door of this thread
+        except Exception:  # noqa: BLE001 - else it would be "running" for ever
             _log.exception("re-indexing failed")
             self.last = replace(self.last, state="failed", error=CervellaError().text("en"))
         else:

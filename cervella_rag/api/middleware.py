@@ -73,7 +73,7 @@ class RequestContext:
             return
         try:
             await self._app(scope, self._limited(receive), send_with_headers)
-        except Exception as error:  # noqa: BLE001 - the outermost door: a defect says nothing of itself
+        except Exception as error:  # noqa: BLE001 - outermost door: no bare 500, no trace
             _log.error("request %s failed", request_id, exc_info=error)
             if not has_started:
                 await response(describe(Request(scope), error))(scope, receive, send_with_headers)

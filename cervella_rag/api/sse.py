@@ -62,7 +62,7 @@ async def stream(
             waiting = asyncio.ensure_future(anext(rest))
     except StopAsyncIteration:
         return
-    except Exception as error:  # noqa: BLE001 - the outermost door: only the stream is left to tell it
+    except Exception as error:  # noqa: BLE001 - the status is sent: only the stream can tell it
         _log.exception("a stream failed")
         yield _frame("error", describe(error))
     finally:

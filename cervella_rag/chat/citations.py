@@ -110,7 +110,7 @@ class CitationCheck:
         return self._checked(ready, is_quote)
 
     def finish(self) -> str:
-        """Return what was held to the end."""
+        """Return what was held to the end; the end of the answer ends its last sentence too."""
         held, self._held = self._held, ""
         return (
             self._checked(held + "\n", is_quote=not self._sentence)[:-1] if held or self._sentence else ""

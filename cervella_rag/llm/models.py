@@ -21,6 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
+import httpx2
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from cervella_rag.errors import ExtraMissingError, ModelFetchError, ModelUnknownError
@@ -162,7 +163,7 @@ class ModelFetcher:
             got = hf_hub_download(
                 entry.hub.repository, entry.file, revision=entry.hub.revision, local_dir=workshop
             )
-        except Exception as error:  # the library lets its transport's errors through
+        except (OSError, ValueError, RuntimeError, httpx2.HTTPError) as error:  # its own, and its wire's
             raise ModelFetchError(name=name, reason=one_line(error)) from error
         digest = hashlib.sha256()
         with Path(got).open("rb") as file:

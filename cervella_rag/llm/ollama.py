@@ -16,7 +16,7 @@ from typing import Any, cast
 import httpx
 from ollama import AsyncClient, ChatResponse, ResponseError
 
-from cervella_rag.domain import Message, Prompt, Spoken, VoiceEvent, Window
+from cervella_rag.domain import Message, Spoken, Window
 from cervella_rag.errors import (
     ModelMissingError,
     UpstreamError,
@@ -24,7 +24,7 @@ from cervella_rag.errors import (
     VoiceRefusedError,
     VoiceUnavailableError,
 )
-from cervella_rag.llm.speech import Delta, Patience, Speaker, Thought, one_line, speak
+from cervella_rag.llm.speech import Delta, ModelLLM, Patience, Thought, one_line
 from cervella_rag.protocols import PromptWriter
 
 _CONNECT_SECONDS = 2.0
@@ -51,7 +51,7 @@ class OllamaOptions:
     temperature: float
 
 
-class OllamaLLM:
+class OllamaLLM(ModelLLM):
     """Speaks through a model that Ollama serves."""
 
     mode = "ollama"
@@ -59,25 +59,13 @@ class OllamaLLM:
     def __init__(
         self, options: OllamaOptions, writer: PromptWriter, window: Window, patience: Patience
     ) -> None:
-        self.model = options.model
+        super().__init__(options.model, options.url, writer=writer, window=window, patience=patience)
         self._options = options
-        self._writer = writer
-        self._window = window
-        self._patience = patience
         # The time limits are ours: a read limit of the wire would end a model that loads. A proxy between
         # her and her own model is never meant.
         timeout = httpx.Timeout(None, connect=_CONNECT_SECONDS)
         self._client = AsyncClient(options.url, timeout=timeout, trust_env=False)
         self._can_think: bool | None = None
-
-    @property
-    def _speaker(self) -> Speaker:
-        return Speaker(self.mode, self.model, self._options.url)
-
-    def stream(self, prompt: Prompt) -> AsyncGenerator[VoiceEvent]:
-        """See `LLM`."""
-        messages = self._writer.messages(prompt, self._window)
-        return speak(lambda: self._deltas(messages), self._speaker, self._patience)
 
     async def _deltas(self, messages: Sequence[Message]) -> AsyncGenerator[Delta]:
         has_started = False
@@ -134,9 +122,6 @@ class OllamaLLM:
         if not {self.model, f"{self.model}:latest"} & names:
             raise self._missing()
         return self.model
-
-    def prepare(self, history: Sequence[Message] = ()) -> None:
-        """Do nothing: the server has its own cache of what it was sent."""
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -12,7 +12,7 @@ import openai
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
 
-from cervella_rag.domain import Message, Prompt, Spoken, VoiceEvent, Window
+from cervella_rag.domain import Message, Spoken, Window
 from cervella_rag.errors import (
     ModelMissingError,
     UpstreamError,
@@ -20,7 +20,7 @@ from cervella_rag.errors import (
     VoiceRefusedError,
     VoiceUnavailableError,
 )
-from cervella_rag.llm.speech import Delta, Patience, Speaker, Thought, one_line, speak
+from cervella_rag.llm.speech import Delta, ModelLLM, Patience, Thought, one_line
 from cervella_rag.protocols import PromptWriter
 
 _CONNECT_SECONDS = 2.0
@@ -50,7 +50,7 @@ class OpenAIOptions:
     extra: Mapping[str, Any]
 
 
-class OpenAICompatibleLLM:
+class OpenAICompatibleLLM(ModelLLM):
     """Speaks through a model behind `/v1/chat/completions`."""
 
     mode = "openai"
@@ -58,11 +58,8 @@ class OpenAICompatibleLLM:
     def __init__(
         self, options: OpenAIOptions, writer: PromptWriter, window: Window, patience: Patience
     ) -> None:
-        self.model = options.model
+        super().__init__(options.model, options.url, writer=writer, window=window, patience=patience)
         self._options = options
-        self._writer = writer
-        self._window = window
-        self._patience = patience
         timeout = httpx2.Timeout(None, connect=_CONNECT_SECONDS)  # the time limits are ours: see `speech`
         self._client = AsyncOpenAI(
             base_url=options.url,
@@ -71,15 +68,6 @@ class OpenAICompatibleLLM:
             timeout=timeout,
             http_client=httpx2.AsyncClient(timeout=timeout, trust_env=False, follow_redirects=True),
         )
-
-    @property
-    def _speaker(self) -> Speaker:
-        return Speaker(self.mode, self.model, self._options.url)
-
-    def stream(self, prompt: Prompt) -> AsyncGenerator[VoiceEvent]:
-        """See `LLM`."""
-        messages = self._writer.messages(prompt, self._window)
-        return speak(lambda: self._deltas(messages), self._speaker, self._patience)
 
     async def _deltas(self, messages: Sequence[Message]) -> AsyncGenerator[Delta]:
         has_started = False
@@ -133,9 +121,6 @@ class OpenAICompatibleLLM:
         if not names or (wanted and wanted not in names):
             raise self._missing()
         return wanted or names[0]
-
-    def prepare(self, history: Sequence[Message] = ()) -> None:
-        """Do nothing: the server has its own cache of what it was sent."""
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Callable
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import ClassVar
 
 import stamina
 
-from cervella_rag.domain import Spoken, Status, Token, VoiceEvent
+from cervella_rag.domain import Message, Prompt, Spoken, Status, Token, VoiceEvent, Window
 from cervella_rag.errors import VoiceSilentError, VoiceTimeoutError, VoiceUnavailableError
+from cervella_rag.protocols import PromptWriter
 
 _ATTEMPTS = 2
 _WAIT_SECONDS = 0.2
@@ -123,6 +126,39 @@ async def _next(
         raise VoiceTimeoutError(
             voice=speaker.mode, place=speaker.place, seconds=seconds, setting=setting
         ) from error
+
+
+class ModelLLM(ABC):
+    """A voice with a model: it writes a prompt within its window and speaks as `speak` lets it.
+
+    Args:
+        model: Name of the model.
+        place: Where it is, for errors.
+    """
+
+    mode: ClassVar[str]
+
+    def __init__(
+        self, model: str, place: str, *, writer: PromptWriter, window: Window, patience: Patience
+    ) -> None:
+        self.model = model
+        self._place = place
+        self._writer = writer
+        self._window = window
+        self._patience = patience
+
+    def stream(self, prompt: Prompt) -> AsyncGenerator[VoiceEvent]:
+        """See `LLM`."""
+        messages = self._writer.messages(prompt, self._window)
+        speaker = Speaker(self.mode, self.model, self._place)
+        return speak(lambda: self._deltas(messages), speaker, self._patience)
+
+    @abstractmethod
+    def _deltas(self, messages: Sequence[Message]) -> AsyncGenerator[Delta]:
+        """Send the messages and yield what comes back."""
+
+    def prepare(self, history: Sequence[Message] = ()) -> None:  # noqa: B027 - a server has its own cache
+        """Do nothing: a server has its own cache of what it was sent."""
 
 
 class ThoughtFilter:

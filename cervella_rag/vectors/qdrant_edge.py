@@ -180,7 +180,7 @@ def _guard(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call the engine and map what it raises."""
     try:
         return call(*args, **kwargs)
-    except Exception as error:  # the engine has no type of its own: it raises bare `Exception`
+    except Exception as error:  # the engine raises bare `Exception`, so none narrower
         raise StoreError(reason=error) from error
 
 
