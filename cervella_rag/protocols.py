@@ -39,7 +39,11 @@ class Embedder(Protocol):
 
     @property
     def dimension(self) -> int:
-        """Length of a vector."""
+        """Length of a vector, as the model has it.
+
+        Raises:
+            EmbedderError: The model has to be asked and cannot be.
+        """
         ...
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
@@ -68,7 +72,6 @@ class Made(TypedDict):
 
     format: int
     embedder: str
-    dimension: int
     chunking: str
 
 
@@ -100,29 +103,34 @@ class Manifest:
     @staticmethod
     def wanted(embedder: Embedder | None, chunking: str) -> Made:
         """Return what an index must have been made with to be used with these parts."""
-        return Made(
-            format=FORMAT,
-            embedder=embedder.name if embedder else "none",
-            dimension=embedder.dimension if embedder else 0,
-            chunking=chunking,
-        )
+        return Made(format=FORMAT, embedder=embedder.name if embedder else "none", chunking=chunking)
 
     def require(self, embedder: Embedder | None, chunking: str) -> None:
-        """Make sure this generation can be used with these parts.
+        """Make sure this generation can be used with these parts; loads no model.
 
         Raises:
             IndexMismatchError: It was made otherwise; the error says how, and what to run.
         """
-        made = Made(
-            format=self.format, embedder=self.embedder, dimension=self.dimension, chunking=self.chunking
-        )
+        made = Made(format=self.format, embedder=self.embedder, chunking=self.chunking)
         wanted = self.wanted(embedder, chunking)
         if made != wanted:
             raise IndexMismatchError(made=_describe(made), wanted=_describe(wanted))
 
+    def require_dimension(self, dimension: int) -> None:
+        """Make sure that vectors of a length belong here: under one name a server may have another model.
+
+        Raises:
+            IndexMismatchError: The vectors here have another length.
+        """
+        if dimension != self.dimension:
+            raise IndexMismatchError(
+                made=f"embedder {self.embedder} ({self.dimension})",
+                wanted=f"embedder {self.embedder} ({dimension})",
+            )
+
 
 def _describe(made: Made) -> str:
-    return "embedder {embedder} ({dimension}), chunking {chunking}, format {format}".format(**made)
+    return "embedder {embedder}, chunking {chunking}, format {format}".format(**made)
 
 
 @dataclass(frozen=True, slots=True)

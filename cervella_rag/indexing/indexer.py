@@ -79,7 +79,7 @@ class Indexer:
             if not (dry_run or is_same):
                 job = _Job(todo, stored, writer, rebuild, progress)
                 embedded = self._fill(job, [*self._read(job), *_carried(job)])
-                self._publish(writer, locations, _live_files(job))
+                self._publish(job, locations)
         reader = self._parts.store.read()
         return IndexReport(
             **todo.counts,
@@ -108,7 +108,7 @@ class Indexer:
         """Put chunks into the next generation; return how many of them had to be embedded."""
         embedder = self._parts.embedder
         vectors, embedded = self._vectors(job, chunks, embedder) if embedder else ({}, 0)
-        job.writer.begin(dimension=embedder.dimension if embedder else 0, fresh=job.rebuild)
+        job.writer.begin(dimension=self._dimension(job), fresh=job.rebuild)
         if not job.rebuild:
             job.writer.delete([c.chunk_id for key in job.todo.drop for c in job.stored[key].chunks])
         job.writer.upsert(
@@ -130,19 +130,28 @@ class Indexer:
         for start in range(0, len(missing), _BATCH):
             batch = missing[start : start + _BATCH]
             made = embedder.embed_documents(batch)
+            if job.writer.current and not job.rebuild:
+                job.writer.current.manifest.require_dimension(made.shape[1])
             vectors.update(zip(batch, (tuple(vector.tolist()) for vector in made), strict=True))
             job.progress("embed", start + len(batch), len(missing))
         return vectors, len(missing)
 
-    def _publish(self, writer: StoreWriter, locations: dict[str, str], documents: int) -> None:
-        writer.publish(
+    def _dimension(self, job: _Job) -> int:
+        """Length of the next generation's vectors; a model is asked only where a new one is begun."""
+        if job.writer.current and not job.rebuild:
+            return job.writer.current.manifest.dimension
+        return self._parts.embedder.dimension if self._parts.embedder else 0
+
+    def _publish(self, job: _Job, locations: dict[str, str]) -> None:
+        job.writer.publish(
             Manifest(
                 **Manifest.wanted(self._parts.embedder, self._parts.chunking),
-                generation=writer.generation,
+                dimension=self._dimension(job),
+                generation=job.writer.generation,
                 roots=locations,
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
-                documents=documents,
-                chunks=writer.count(),
+                documents=_live_files(job),
+                chunks=job.writer.count(),
             )
         )
 

@@ -63,7 +63,10 @@ class Retriever:
         self._check(question)
         reader = self.reader()
         text = search_text(question.text, question.history)[-2 * self._options.question_characters :]
-        found = reader.search(self._search(text, question.filters, top_k))
+        search = self._search(text, question.filters, top_k)
+        if search.dense is not None:
+            reader.manifest.require_dimension(len(search.dense))
+        found = reader.search(search)
         asked = words(text)
         hits = tuple(Hit(chunk, scores, self._why(asked, chunk, scores)) for chunk, scores in found)
         enough = is_enough(asked, hits)

@@ -14,7 +14,6 @@ one. A writer that dies leaves a folder that the next writer deletes.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -25,9 +24,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from cervella_rag.domain import Point
-from cervella_rag.errors import IndexLockedError, StoreError
+from cervella_rag.errors import StoreError
 from cervella_rag.protocols import Manifest, StoreReader
 from cervella_rag.vectors.qdrant_edge import EdgeShard
+from cervella_rag.vectors.writer_lock import locked
 
 _log = logging.getLogger(__name__)
 
@@ -70,11 +70,7 @@ class EmbeddedStore:
     @contextmanager
     def write(self, *, afresh: bool = False) -> Iterator[Writer]:
         """See `VectorStore`."""
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(reason=error) from error
-        with _locked(self._folder / "lock"):
+        with locked(self._folder / "lock"):
             self._sweep()
             writer = Writer(self._folder, self._read_to_replace() if afresh else self.read())
             try:
@@ -196,24 +192,6 @@ def _published(folder: Path) -> list[str]:
 
 def _generation_name(number: int) -> str:
     return f"{number:06d}"
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock; the system lets go of it when the process ends, however it ends."""
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            raise IndexLockedError(holder=file.read().strip() or "?") from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()}")
-        file.flush()
-        try:
-            yield
-        finally:
-            file.truncate(0)
 
 
 def _copy_sparse(source: Path, target: Path) -> None:

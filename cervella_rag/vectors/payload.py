@@ -18,6 +18,8 @@ _METADATA = tuple(field.name for field in fields(Metadata))
 def to_payload(chunk: Chunk) -> dict[str, Any]:
     """Return the payload of a chunk's point; absent values are left out.
 
+    `text`, `title`, `source`, `path` and `lines` are there for other tools, which look for such names.
+
     `sessions` holds the session with and without its suffix, so that "159" finds "159e" as well.
     Flags are the words "yes" and "no": a boolean silently matches nothing in the embedded engine.
     """
@@ -25,6 +27,8 @@ def to_payload(chunk: Chunk) -> dict[str, Any]:
         **asdict(chunk.metadata),
         "root": chunk.root,
         "path": chunk.path,
+        "source": f"{chunk.root}/{chunk.path}",
+        "lines": f"{chunk.start_line}-{chunk.end_line}",
         "paths": list(chunk.paths),
         "sha256": chunk.sha256,
         "headings": list(chunk.headings),

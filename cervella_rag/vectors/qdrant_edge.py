@@ -13,9 +13,10 @@ from typing import ParamSpec, TypeVar, cast
 
 import qdrant_edge as edge
 
-from cervella_rag.domain import Chunk, Filters, Point, Scores
+from cervella_rag.domain import Chunk, Filters, Point
 from cervella_rag.errors import StoreError
 from cervella_rag.protocols import Manifest, Search
+from cervella_rag.vectors.batches import batches
 from cervella_rag.vectors.payload import (
     DATE_FIELD,
     DENSE,
@@ -24,11 +25,10 @@ from cervella_rag.vectors.payload import (
     from_payload,
     to_payload,
 )
+from cervella_rag.vectors.ranking import TIES, Found, rank
 
 _PAGE = 1000
 _BATCH = 256
-_TIES = 10
-"""Asked for beyond the limit: ranks fuse to equal scores, which the engine orders by chance."""
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -75,7 +75,7 @@ class EdgeShard:
             raise StoreError(reason="the generation is not published yet")
         return self._manifest
 
-    def search(self, search: Search) -> list[tuple[Chunk, Scores]]:
+    def search(self, search: Search) -> list[Found]:
         """Return the best chunks, best first; fusion happens in the engine.
 
         The two lists are asked for beside the fused one only for their scores: one planned batch. A
@@ -95,7 +95,7 @@ class EdgeShard:
             for query in queries.values()
         ]
         fused = edge.QueryRequest(
-            limit=search.limit + _TIES,
+            limit=search.limit + TIES,
             prefetches=[
                 edge.Prefetch(limit=search.candidates, query=query, filter=condition)
                 for name, query in queries.items()
@@ -109,18 +109,10 @@ class EdgeShard:
             name: {str(point.id): point.score for point in points}
             for name, points in zip(queries, ranked, strict=True)
         }
-        found = [
-            (
-                from_payload(str(point.id), point.payload or {}),
-                Scores(
-                    lexical=scores[LEXICAL].get(str(point.id)),
-                    dense=scores.get(DENSE, {}).get(str(point.id)),
-                    fused=point.score,
-                ),
-            )
-            for point in best
-        ]
-        return sorted(found, key=_best_first)[: search.limit]
+        fusion = (
+            (str(point.id), from_payload(str(point.id), point.payload or {}), point.score) for point in best
+        )
+        return rank(fusion, scores[LEXICAL], scores.get(DENSE, {}), search.limit)
 
     def chunks(self) -> Iterator[Chunk]:
         """Return every chunk, in the order of the ids."""
@@ -145,14 +137,8 @@ class EdgeShard:
 
     def upsert(self, points: Iterable[Point]) -> None:
         """Insert or replace points."""
-        batch: list[edge.Point] = []
-        for point in points:
-            batch.append(_point(point))
-            if len(batch) == _BATCH:
-                self._update(edge.UpdateOperation.upsert_points(batch))
-                batch = []
-        if batch:
-            self._update(edge.UpdateOperation.upsert_points(batch))
+        for batch in batches(points, _BATCH):
+            self._update(edge.UpdateOperation.upsert_points([_point(point) for point in batch]))
 
     def delete(self, chunk_ids: Sequence[str]) -> None:
         """Remove points; ids that are not here are ignored."""
@@ -182,11 +168,6 @@ def _guard(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return call(*args, **kwargs)
     except Exception as error:  # the engine raises bare `Exception`, so none narrower
         raise StoreError(reason=error) from error
-
-
-def _best_first(found: tuple[Chunk, Scores]) -> tuple[float, float, float, str]:
-    chunk, scores = found
-    return -(scores.fused or 0), -(scores.lexical or 0), -(scores.dense or 0), chunk.chunk_id
 
 
 def _point(point: Point) -> edge.Point:

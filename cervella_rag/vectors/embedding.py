@@ -1,0 +1,133 @@
+"""What embedders that stand before a model share: prefixes, batches, norms, and texts that are too long."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from cervella_rag.errors import EmbedderError
+from cervella_rag.protocols import Vectors
+from cervella_rag.vectors.batches import batches
+
+
+@dataclass(frozen=True, slots=True)
+class Prefixes:
+    """What a model was trained to see before a question and before a document."""
+
+    query: str = ""
+    document: str = ""
+
+
+_INSTRUCTION = (
+    "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
+)
+
+_KNOWN = (
+    (r"e5-.*instruct|e5-mistral", Prefixes(f"{_INSTRUCTION} ")),
+    (r"(^|[/_-])e5-|multilingual-e5", Prefixes("query: ", "passage: ")),
+    (r"qwen3-embedding", Prefixes(_INSTRUCTION)),
+    (r"nomic-embed-text", Prefixes("search_query: ", "search_document: ")),
+    (r"embeddinggemma", Prefixes("task: search result | query: ", "title: none | text: ")),
+    (r"arctic-embed", Prefixes("query: ")),
+    (
+        r"mxbai-embed|bge-(small|base|large)-en",
+        Prefixes("Represent this sentence for searching relevant passages: "),
+    ),
+)
+"""Patterns of model names, the first that matches. Reference: the models' cards."""
+
+
+def known_prefixes(model: str) -> Prefixes | None:
+    """Return what a model wants before its texts, or None for one that is not known here."""
+    return next((found for pattern, found in _KNOWN if re.search(pattern, model.lower())), None)
+
+
+class TextTooLongError(Exception):
+    """Inside an embedder: a text is longer than its model's window."""
+
+
+class ModelEmbedder(ABC):
+    """An `Embedder` before a model that is asked in batches.
+
+    Args:
+        technology: What runs the model; first half of the name.
+        model: Its name; second half of the name.
+        prefixes: Put before texts, or None for a model that needs none or puts its own.
+        batch_size: Texts asked for at once.
+    """
+
+    def __init__(
+        self, technology: str, model: str, *, prefixes: Prefixes | None = None, batch_size: int = 32
+    ) -> None:
+        self._prefixes = prefixes or Prefixes()
+        self._batch_size = batch_size
+        before = self._prefixes.document.strip()
+        # Other words before the documents make vectors that cannot be compared.
+        self.name = f"{technology}:{model}" + (f" ({before})" if before else "")
+
+    @cached_property
+    def dimension(self) -> int:
+        """Length of a vector, asked of the model."""
+        return int(self.embed_query("memoria").shape[0])
+
+    def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        """See `Embedder`."""
+        if not texts:
+            return np.empty((0, self.dimension), np.float32)
+        prefixed = [self._prefixes.document + text for text in texts]
+        return np.vstack(
+            [self._whole(batch, is_query=False) for batch in batches(prefixed, self._batch_size)]
+        )
+
+    def embed_query(self, text: str) -> Vectors:
+        """See `Embedder`."""
+        vector: Vectors = self._whole([self._prefixes.query + text], is_query=True)[0]
+        return vector
+
+    @abstractmethod
+    def _embed(self, texts: list[str], *, is_query: bool) -> Vectors:
+        """Return one vector a text, of any norm.
+
+        Raises:
+            TextTooLongError: One of them does not fit the model's window.
+            EmbedderError: The model cannot be loaded or failed.
+        """
+
+    def _whole(self, texts: list[str], *, is_query: bool) -> Vectors:
+        """Embed texts of any length: one that does not fit is the mean of its halves."""
+        try:
+            return self._checked(self._embed(texts, is_query=is_query), len(texts))
+        except TextTooLongError as error:
+            if len(texts) > 1:
+                return np.vstack([self._whole([text], is_query=is_query) for text in texts])
+            halves = _halves(texts[0])
+            if not halves:
+                raise EmbedderError(embedder=self.name, reason=error) from error
+            return _normalised(self._whole(halves, is_query=is_query).mean(axis=0, keepdims=True))
+
+    def _checked(self, vectors: Vectors, count: int) -> Vectors:
+        if vectors.ndim != 2 or len(vectors) != count or not vectors.shape[1]:
+            raise EmbedderError(embedder=self.name, reason=f"{count} texts gave vectors {vectors.shape}")
+        if not np.isfinite(vectors).all():
+            raise EmbedderError(embedder=self.name, reason="a vector holds NaN or infinity")
+        return _normalised(vectors)
+
+
+def _normalised(vectors: Vectors) -> Vectors:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    made: Vectors = (vectors / np.maximum(norms, 1e-12)).astype(np.float32)
+    return made
+
+
+def _halves(text: str) -> list[str]:
+    """Cut at the blank nearest to the middle; nothing where there is none to cut at."""
+    blanks = [match.start() for match in re.finditer(r"\s+(?=\S)", text) if match.start()]
+    if not blanks:
+        return []
+    cut = min(blanks, key=lambda place: abs(place - len(text) // 2))
+    return [text[:cut], text[cut:].lstrip()]

@@ -1,0 +1,61 @@
+"""A model behind any OpenAI-compatible `/v1/embeddings`: vLLM, llama-server, text-embeddings-inference."""
+
+from __future__ import annotations
+
+import httpx2
+import numpy as np
+import openai
+from openai import OpenAI
+
+from cervella_rag.errors import EmbedderError, ModelMissingError
+from cervella_rag.protocols import Vectors
+from cervella_rag.vectors.embedding import ModelEmbedder, Prefixes, TextTooLongError
+
+_FAILURES = (openai.OpenAIError, httpx2.HTTPError, ValueError, TypeError, AttributeError)
+"""The client hands over what is not its protocol as it came."""
+_TOO_LONG = ("context length", "too long", "too large", "maximum input length", "must have less than")
+"""How vLLM, llama-server, text-embeddings-inference and others say it; the protocol has no code for it."""
+
+
+class OpenAIEmbedder(ModelEmbedder):
+    """Embeds on a server that speaks OpenAI's protocol.
+
+    Args:
+        url: Base URL, with its `/v1`.
+        model: Its name there.
+        key: What the server wants to see; any word for one that wants nothing.
+        prefixes: Put before texts.
+        timeout_seconds: Longest wait for one batch.
+    """
+
+    def __init__(
+        self, url: str, model: str, *, key: str, prefixes: Prefixes | None, timeout_seconds: float
+    ) -> None:
+        super().__init__("openai", model, prefixes=prefixes)
+        self._url = url
+        self._model = model
+        # No connection is kept: an embedder is asked seldom, and nobody tells it when it is over.
+        limits = httpx2.Limits(max_keepalive_connections=0)
+        self._client = OpenAI(
+            base_url=url,
+            api_key=key,
+            max_retries=2,
+            timeout=timeout_seconds,
+            http_client=httpx2.Client(timeout=timeout_seconds, limits=limits, trust_env=False),
+        )
+
+    def _embed(self, texts: list[str], *, is_query: bool) -> Vectors:
+        try:
+            # Asked for plainly: not every server knows the packed form that the client prefers.
+            answer = self._client.embeddings.create(model=self._model, input=texts, encoding_format="float")
+            ordered = sorted(answer.data, key=lambda made: made.index)
+            return np.asarray([made.embedding for made in ordered], np.float32)
+        except _FAILURES as error:
+            reason = str(error)
+            if isinstance(error, openai.APIStatusError) and any(words in reason for words in _TOO_LONG):
+                raise TextTooLongError(reason) from error
+            if isinstance(error, openai.NotFoundError):
+                raise ModelMissingError(
+                    place=self._url, model=self._model, command="CERVELLA_EMBEDDER__MODEL=..."
+                ) from error
+            raise EmbedderError(embedder=self.name, reason=f"{self._url}: {reason}") from error
