@@ -418,7 +418,7 @@ def serve(settings: Settings, *, host: str, port: int, announce: Callable[[str, 
     """Serve until told to stop.
 
     Raises:
-        HostRefusedError: The address is not this machine's loopback.
+        HostRefusedError: The address is not this machine's loopback, and there are no keys.
         PortTakenError: Another program listens there.
     """
     import ipaddress
@@ -430,7 +430,7 @@ def serve(settings: Settings, *, host: str, port: int, announce: Callable[[str, 
         is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         is_loopback = False
-    if not is_loopback:
+    if not is_loopback and not settings.api.keys:
         raise HostRefusedError(host=host)
     listening = _listen(host, port)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")

@@ -23,6 +23,7 @@ CervellaError
 │   ├── QuestionTooLongError
 │   ├── InvalidRequestError
 │   ├── PromptTooLongError
+│   ├── KeyRefusedError
 │   └── ConversationUnknownError
 └── UpstreamError           a part she depends on: the store, the embedder, another writer, a voice
     ├── IndexLockedError
@@ -207,6 +208,13 @@ class PromptTooLongError(RequestError):
     """The question with its persona does not fit the model's window; nothing was sent."""
 
     code: ClassVar[str] = "prompt_too_long"
+
+
+class KeyRefusedError(RequestError):
+    """The request carries no key, an unknown one, or two different ones."""
+
+    code: ClassVar[str] = "key_refused"
+    status: ClassVar[int] = 401
 
 
 class ConversationUnknownError(RequestError):

@@ -6,6 +6,7 @@ joined by `__`, for example `CERVELLA_CHUNKING__PRESET`.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -34,6 +35,8 @@ from pydantic_settings import (
 )
 
 from cervella_rag.errors import InvalidSettingError
+
+_SHORTEST_KEY = 16
 
 PRESETS: dict[str, tuple[int, int]] = {"350/50": (350, 50), "400/50": (400, 50), "512/15%": (512, 77)}
 
@@ -280,14 +283,39 @@ class ConversationSettings(_Group):
 class APISettings(_Group):
     """The HTTP door."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on; loopback only.")
+    host: str = Field("127.0.0.1", description="Address to listen on; beyond loopback only with keys.")
     port: int = Field(8000, ge=1, le=65535, description="TCP port.")
+    keys: Annotated[dict[str, SecretStr], NoDecode] = Field(
+        {},
+        description="Who may ask: `name:key,name:key`, or JSON. Every key has at least 16 characters;"
+        " without any the door stays on this machine.",
+    )
     allowed_hosts: list[str] = Field(
         ["127.0.0.1", "localhost", "[::1]"],
         description="Host names a request may carry; others are refused (DNS rebinding).",
     )
     max_body_bytes: int = Field(1_000_000, ge=1000, description="Largest request body, in bytes.")
     ping_seconds: float = Field(15.0, gt=0, description="Silence before a comment keeps a stream open.")
+
+    @field_validator("keys", mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("{"):
+            return json.loads(value)  # what it raises is a ValueError
+        pairs = [pair.partition(":") for pair in value.split(",") if pair.strip()]
+        if not all(colon for _, colon, _ in pairs):
+            raise ValueError("keys are written name:key,name:key")  # and what stands there is not shown
+        return {name.strip(): key.strip() for name, _, key in pairs}
+
+    @field_validator("keys")
+    @classmethod
+    def _strong(cls, value: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for name, key in value.items():
+            if not name or len(key.get_secret_value()) < _SHORTEST_KEY:
+                raise ValueError(f"the key named {name!r} needs at least {_SHORTEST_KEY} characters")
+        return value
 
 
 class Settings(BaseSettings):
@@ -349,8 +377,11 @@ def load_settings(**overrides: object) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         path = [str(part) for part in first["loc"]]
+        is_secret = any(part.rstrip("s") == "key" for part in path)
         raise InvalidSettingError(
-            variable="CERVELLA_" + "__".join(path).upper(), value=first["input"], reason=first["msg"]
+            variable="CERVELLA_" + "__".join(path).upper(),
+            value="***" if is_secret else first["input"],
+            reason=first["msg"],
         ) from error
     except SettingsError as error:
         raise InvalidSettingError(variable="CERVELLA_*", value="", reason=error) from error

@@ -47,6 +47,30 @@ def test_the_text_counts_more_than_the_heading() -> None:
     assert citation.quote.endswith("Il forno tiene sei ore.")
 
 
+HEADER = "# DECISIONE: il forno a legna\n\n> **Data:** 10 Gennaio 2026\n> **Sessione:** 150\n\n---\n\n"
+
+
+def test_a_title_above_its_header_is_no_answer() -> None:
+    text = HEADER + "## In breve\n\nLo costruiamo noi, entro giugno."
+    (citation,) = cite([hit(text)], "Che cosa abbiamo deciso sul forno a legna?")
+    assert citation.quote.endswith("entro giugno.")
+
+
+@pytest.mark.parametrize(
+    "question", ["Perché il forno a legna?", "Why the forno a legna?", "Por que o forno?"]
+)
+def test_who_asks_why_gets_the_reasons(question: str) -> None:
+    text = HEADER + "Il forno a legna sta in cortile.\n\n## Perche' questo\n\n1. Tiene sei ore."
+    (citation,) = cite([hit(text)], question)
+    assert citation.quote == "## Perche' questo\n\n1. Tiene sei ore."
+
+
+def test_the_header_answers_who_asks_for_it() -> None:
+    text = HEADER + "> **Decisore:** Rafa, dopo due assaggi\n\nLo costruiamo noi."
+    (citation,) = cite([hit(text)], "Dopo quanti assaggi?")
+    assert "due assaggi" in citation.quote
+
+
 def test_a_quote_is_never_longer_than_its_limit() -> None:
     (citation,) = cite([hit("\n\n".join(f"riga {n}" for n in range(30)))], "domanda")
     assert len([line for line in citation.quote.split("\n") if line]) == QUOTE_LINES

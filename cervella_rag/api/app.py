@@ -19,6 +19,7 @@ from fastapi_offline import FastAPIOffline
 from cervella_rag import __version__
 from cervella_rag.api import problems, sse
 from cervella_rag.api.jobs import IndexJobs
+from cervella_rag.api.keys import Keys
 from cervella_rag.api.leaving import until_left
 from cervella_rag.api.middleware import RequestContext
 from cervella_rag.api.schemas import (
@@ -54,7 +55,7 @@ _LEFT = 499
 """What a server answers a client that has closed the connection; nobody reads it."""
 
 router = APIRouter(
-    responses={422: _PROBLEM, 503: _PROBLEM},
+    responses={401: _PROBLEM, 422: _PROBLEM, 503: _PROBLEM},
 )
 
 
@@ -86,7 +87,10 @@ def create_app(
     app.include_router(router)
     app.mount("/page", StaticFiles(directory=_PAGE), name="page")
     app.add_middleware(
-        RequestContext, allowed_hosts=settings.allowed_hosts, max_body_bytes=settings.max_body_bytes
+        RequestContext,
+        keys=Keys(settings.keys),
+        allowed_hosts=settings.allowed_hosts,
+        max_body_bytes=settings.max_body_bytes,
     )
     return app
 

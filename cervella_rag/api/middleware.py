@@ -1,4 +1,4 @@
-"""What happens to every request: a number, a host name that is ours, safe headers, no bare 500."""
+"""What happens to every request: a number, a host name that is ours, a key, safe headers, no bare 500."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import uuid
 from collections.abc import Iterable
 from http import HTTPStatus
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cervella_rag.api.keys import Keys
 from cervella_rag.api.problems import describe, problem, response
+from cervella_rag.errors import KeyRefusedError
 
 _log = logging.getLogger(__name__)
 _TOO_LARGE = HTTPStatus(413).name.lower()
@@ -39,12 +41,16 @@ class RequestContext:
 
     Args:
         app: What comes next.
+        keys: Who may ask.
         allowed_hosts: Host names a request may carry.
         max_body_bytes: Largest body, announced or sent.
     """
 
-    def __init__(self, app: ASGIApp, allowed_hosts: Iterable[str], max_body_bytes: int) -> None:
+    def __init__(
+        self, app: ASGIApp, *, keys: Keys, allowed_hosts: Iterable[str], max_body_bytes: int
+    ) -> None:
         self._app = app
+        self._keys = keys
         self._hosts = frozenset(host.lower() for host in allowed_hosts)
         self._max_body_bytes = max_body_bytes
 
@@ -68,7 +74,7 @@ class RequestContext:
                     headers["content-security-policy"] = _DOCS_POLICY
             await send(message)
 
-        if refusal := self._refusal(Headers(scope=scope), request_id):
+        if refusal := self._refusal(Request(scope)):
             await refusal(scope, receive, send_with_headers)
             return
         try:
@@ -78,10 +84,15 @@ class RequestContext:
             if not has_started:
                 await response(describe(Request(scope), error))(scope, receive, send_with_headers)
 
-    def _refusal(self, headers: Headers, request_id: str) -> JSONResponse | None:
+    def _refusal(self, request: Request) -> JSONResponse | None:
+        headers, request_id = request.headers, request.state.request_id
         host, length = headers.get("host", ""), headers.get("content-length", "0")
         if _without_port(host) not in self._hosts:
             return problem(400, "host_not_allowed", f"host {host!r} is not allowed", request_id)
+        if not self._keys.may_pass(request.url.path, headers):
+            answer = response(describe(request, KeyRefusedError()))
+            answer.headers["www-authenticate"] = "Bearer"
+            return answer
         if length.isdigit() and int(length) > self._max_body_bytes:
             return problem(413, _TOO_LARGE, self._limit_text, request_id)
         return None

@@ -8,9 +8,15 @@ from itertools import takewhile
 
 from cervella_rag.domain import Citation, Hit
 from cervella_rag.marks import MARK, OPEN_MARK
-from cervella_rag.memory.lexical import stems, words
+from cervella_rag.memory.lexical import fold, stems, words
 
 _HEADING = re.compile(r"\s*#{1,6}\s")
+_KEY_AND_VALUE = re.compile(r"\s*(?:>\s*)?(?:[-*]\s+)?\*\*[^*\n]{1,40}:?\*\*:?\s*\S.{0,80}$")
+"""A line of a header, `> **Data:** 2026-01-11`: a citation gives most of it anyway."""
+_WHY = re.compile(r"\b(?:perche|come mai|motiv\w*|ragion[ei]|why|reasons?|por ?que|motivos?)\b")
+"""What asks for a reason, and what a section with reasons is called; folded."""
+_WHY_WEIGHT = 5
+"""More than two stems that text and heading share: what announces a reason repeats the topic."""
 
 _END = r"""[.!?]+["»”)]*"""
 _MARK_OR_END = re.compile(MARK.pattern + rf"|{_END}(?=\s+(?!\s*\[\d))|\n")
@@ -52,25 +58,30 @@ def _telling_lines(lines: Sequence[str], question: str) -> tuple[int, int]:
     """Return the first and last of the consecutive lines that share most with the question.
 
     A heading may open a quote and never stands inside one. Every distinct stem of the question counts
-    twice where the text has it and once where only the heading does; at equal counts the window that
-    starts with the match wins, since an answer follows the words that announce it.
+    twice where the text has it and once where only the heading does, and a section of reasons counts
+    where one is asked for; at equal counts the window that starts with the match wins, since an answer
+    follows the words that announce it.
     """
-    asked = stems(words(question))
-    filled = [number for number, line in enumerate(lines) if words(line)]
+    asked, asks_why = stems(words(question)), bool(_WHY.search(fold(question)))
+    filled = [number for number, line in enumerate(lines) if words(line) or _HEADING.match(line)]
     if not filled:
         return 0, len(lines) - 1
-    best = (-1, -1, 0, 0)
+    best = (-1, False, 0, 0, 0)
     for position, first in enumerate(filled):
         following = takewhile(
             lambda number: not _HEADING.match(lines[number]),
             filled[position + 1 : position + QUOTE_LINES],
         )
         window = [first, *following]
-        is_heading = bool(_HEADING.match(lines[first]))
-        opening = asked & stems(lines[first])
-        text = asked & stems("\n".join(lines[number] for number in window[is_heading:]))
-        best = max(best, (len(text) + len(text | opening), len(opening), -first, window[-1]))
-    return -best[2], best[3]
+        body = [lines[number] for number in window[bool(_HEADING.match(lines[first])) :]]
+        # A title above nothing but its header says nothing, however well it matches.
+        says = any(not _KEY_AND_VALUE.match(line) for line in body)
+        opening = asked & stems(lines[first]) if says else frozenset[str]()
+        text = asked & stems("\n".join(body))
+        gives_reasons = asks_why and says and len(body) < len(window) and _WHY.search(fold(lines[first]))
+        score = len(text) + len(text | opening) + _WHY_WEIGHT * bool(gives_reasons)
+        best = max(best, (score, says, len(opening), -first, window[-1]))
+    return -best[3], best[4]
 
 
 class CitationCheck:

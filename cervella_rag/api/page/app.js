@@ -5,6 +5,7 @@ const TEXTS = {
     label: "La tua domanda", ask: "Chiedi", stop: "Ferma", lines: "righe", undated: "senza data",
     mode: { memory_only: "solo memoria, senza modello", llama_cpp: "modello in processo" },
     stage: { retrieved: "cerco nella memoria…", loading: "carico il modello…", reading: "leggo…" },
+    keyLabel: "Chiave", enter: "Entra", keyNeeded: "Serve la chiave.",
     broken: "La risposta si è interrotta.", offline: "Il server non risponde.",
     cut: { length: "Risposta tagliata alla lunghezza massima.", incomplete: "La risposta può essere incompleta." },
   },
@@ -12,6 +13,7 @@ const TEXTS = {
     label: "Your question", ask: "Ask", stop: "Stop", lines: "lines", undated: "undated",
     mode: { memory_only: "memory only, no model", llama_cpp: "model in process" },
     stage: { retrieved: "searching the memory…", loading: "loading the model…", reading: "reading…" },
+    keyLabel: "Key", enter: "Enter", keyNeeded: "A key is needed.",
     broken: "The answer broke off.", offline: "The server does not answer.",
     cut: { length: "Answer cut at its greatest length.", incomplete: "The answer may be incomplete." },
   },
@@ -27,18 +29,37 @@ for (const element of document.querySelectorAll("[data-text]")) element.textCont
 showState();
 
 find("form").addEventListener("submit", (event) => { event.preventDefault(); ask(); });
+find("keyForm").addEventListener("submit", (event) => {
+  event.preventDefault();
+  localStorage.setItem("cervella-key", find("key").value.trim());
+  find("keyForm").hidden = true;
+  showState();
+});
 find("stop").addEventListener("click", () => stopping?.abort());
 find("message").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); ask(); }
 });
 
+// Every request carries the key, once there is one; a refusal asks for it.
+async function call(path, options = {}) {
+  const key = localStorage.getItem("cervella-key");
+  const headers = { ...options.headers, "accept-language": language, ...(key && { "x-api-key": key }) };
+  const response = await fetch(path, { ...options, headers });
+  if (response.status === 401) {
+    find("keyForm").hidden = false;
+    find("key").focus();
+    throw shown(text.keyNeeded);
+  }
+  return response;
+}
+
 async function showState() {
   try {
-    const ready = await (await fetch("/health/ready")).json();
+    const ready = await (await call("/health/ready")).json();
     const failing = Object.values(ready.parts).find((part) => !part.ready);
     const [mode, ...model] = ready.parts.voice.detail.split(" ");
     find("state").textContent = failing ? failing.detail : [text.mode[mode] ?? mode, ...model].join(" ");
-  } catch { find("state").textContent = text.offline; }
+  } catch (error) { find("state").textContent = error.shown ?? text.offline; }
 }
 
 async function ask() {
@@ -62,7 +83,7 @@ async function ask() {
 }
 
 async function streamAnswer(message, turn, answer) {
-  const response = await fetch("/v1/chat", {
+  const response = await call("/v1/chat", {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ message, stream: true, conversation_id: conversation }),
