@@ -118,7 +118,8 @@ def make_store(settings: Settings) -> VectorStore:
         from cervella_rag.vectors.generations import EmbeddedStore
 
         return EmbeddedStore(settings.home / "index")
-    from cervella_rag.vectors.qdrant_server import QdrantOptions, QdrantStore
+    from cervella_rag.vectors.qdrant_server import QdrantStore
+    from cervella_rag.vectors.qdrant_wire import QdrantOptions
 
     qdrant = settings.qdrant
     options = QdrantOptions(

@@ -24,7 +24,8 @@ from cervella_rag.memory.sources import SourceReader, name_roots
 from cervella_rag.protocols import Embedder, Vectors, VectorStore
 from cervella_rag.settings import SKIP_RULES, Settings
 from cervella_rag.vectors.generations import EmbeddedStore
-from cervella_rag.vectors.qdrant_server import QdrantOptions, QdrantStore
+from cervella_rag.vectors.qdrant_server import QdrantStore
+from cervella_rag.vectors.qdrant_wire import QdrantOptions
 
 from .embedding_double import embed
 from .qdrant_double import qdrant_double

@@ -20,7 +20,8 @@ from cervella_rag.errors import (
     StoreVersionError,
 )
 from cervella_rag.memory.lexical import encode_document
-from cervella_rag.vectors.qdrant_server import QdrantOptions, QdrantStore, connect
+from cervella_rag.vectors.qdrant_server import QdrantStore
+from cervella_rag.vectors.qdrant_wire import QdrantOptions, connect
 
 from .conftest import server_options
 from .qdrant_double import QdrantDouble, qdrant_double

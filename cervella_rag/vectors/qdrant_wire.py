@@ -1,0 +1,152 @@
+"""The client of a Qdrant server, made and checked once, and what its errors mean."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, ParamSpec, TypeVar
+
+import grpc
+from qdrant_client import QdrantClient, models
+from qdrant_client.common.client_exceptions import QdrantException
+from qdrant_client.common.version_check import is_compatible
+from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
+
+from cervella_rag.errors import (
+    CervellaError,
+    StoreError,
+    StoreRefusedError,
+    StoreUnavailableError,
+    StoreVersionError,
+)
+
+_PAGE = 1000
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True, slots=True)
+class QdrantOptions:
+    """Where the server is and how it is spoken to.
+
+    Attributes:
+        collection: Alias of the current collection; others are named after it.
+        key: "" for a server that asks for none.
+        grpc_port: Port to speak gRPC to instead of HTTP, or None.
+    """
+
+    url: str
+    collection: str
+    key: str
+    grpc_port: int | None
+    timeout_seconds: int
+
+
+def connect(options: QdrantOptions) -> QdrantClient:
+    """Return a client; nothing is sent yet."""
+    with warnings.catch_warnings():
+        # Between containers and on one machine there is no TLS, and no one to listen in.
+        warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
+        return QdrantClient(
+            url=options.url,
+            api_key=options.key or None,
+            prefer_grpc=options.grpc_port is not None,
+            grpc_port=options.grpc_port or 6334,
+            timeout=options.timeout_seconds,
+            check_compatibility=False,  # it only warns; `Wire` refuses
+        )
+
+
+class Wire:
+    """The client, made and checked once, and what its errors mean."""
+
+    def __init__(self, options: QdrantOptions, make: Callable[[QdrantOptions], QdrantClient]) -> None:
+        self._options = options
+        self._make = make
+        self._client: QdrantClient | None = None
+
+    @property
+    def client(self) -> QdrantClient:
+        """The client.
+
+        Raises:
+            StoreVersionError: It and the server are more than one minor version apart.
+            StoreUnavailableError: Nothing that speaks Qdrant is there.
+        """
+        if self._client is None:
+            client = self._make(self._options)
+            theirs, ours = self.call(client.info).version, version("qdrant-client")
+            if not is_compatible(ours, theirs):
+                client.close()
+                raise StoreVersionError(url=self._options.url, server=theirs, client=ours)
+            self._client = client
+        return self._client
+
+    def call(self, method: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call the client and map what it raises."""
+        try:
+            return method(*args, **kwargs)
+        except (ApiException, QdrantException, grpc.RpcError, ValueError, RuntimeError, OSError) as error:
+            raise self._mapped(error) from error
+
+    def aliased(self, alias: str) -> str | None:
+        """Return the collection that an alias names, or None where there is no such alias."""
+        aliases = self.call(self.client.get_aliases).aliases
+        return next((found.collection_name for found in aliases if found.alias_name == alias), None)
+
+    def scroll(
+        self, collection: str, these: models.Filter, with_vectors: list[str] | None = None
+    ) -> Iterator[models.Record]:
+        """Yield every point that matches."""
+        offset: Any = None
+        while True:
+            records, offset = self.call(
+                self.client.scroll,
+                collection,
+                these,
+                limit=_PAGE,
+                offset=offset,
+                with_vectors=with_vectors or False,
+            )
+            yield from records
+            if offset is None:
+                return
+
+    def _mapped(self, error: Exception) -> CervellaError:
+        url = self._options.url
+        match error:
+            case UnexpectedResponse(status_code=401 | 403):
+                return StoreRefusedError(url=url)
+            case UnexpectedResponse():
+                return StoreError(reason=f"{url}: {error.status_code} {_said(error.content)}")
+            case ResponseHandlingException():
+                return StoreUnavailableError(url=url, reason=error.source)
+            case json.JSONDecodeError():
+                return StoreUnavailableError(url=url, reason="something else than Qdrant is there")
+            case grpc.RpcError():
+                return _mapped_grpc(url, error)
+            case _:
+                return StoreError(reason=f"{url}: {error}")
+
+
+def _mapped_grpc(url: str, error: grpc.RpcError) -> CervellaError:
+    code, details = getattr(error, "code", lambda: None)(), getattr(error, "details", lambda: "")()
+    match code:
+        case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
+            return StoreRefusedError(url=url)
+        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.DEADLINE_EXCEEDED:
+            return StoreUnavailableError(url=url, reason=details)
+        case _:
+            return StoreError(reason=f"{url}: {code} {details}")
+
+
+def _said(content: bytes) -> str:
+    """Return what the server gave as its reason."""
+    try:
+        return str(json.loads(content)["status"]["error"])
+    except (ValueError, KeyError, TypeError):
+        return content[:200].decode(errors="replace")
