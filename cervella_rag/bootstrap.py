@@ -222,6 +222,7 @@ def make_assistant(
     from cervella_rag.chat.assistant import Assistant
     from cervella_rag.chat.conversations import SQLConversationStore
     from cervella_rag.chat.prompt import PromptWriter
+    from cervella_rag.llm.memory_only import MemoryOnlyLLM
     from cervella_rag.memory.language import detect_language
     from cervella_rag.persona.persona import read_persona
     from cervella_rag.resources import resource
@@ -235,6 +236,7 @@ def make_assistant(
         voices=make_voices(settings, writer, templates),
         conversations=SQLConversationStore(settings.home / "conversations.sqlite"),
         persona=persona,
+        quoter=MemoryOnlyLLM(templates),
         answer_hits=settings.retrieval.answer_hits,
         history_turns=settings.conversations.history_turns,
         detect_language=detect_language,

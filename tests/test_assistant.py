@@ -100,6 +100,27 @@ def speaking(assistant: Assistant, *voices: ScriptedLLM) -> Assistant:
     return replace(assistant, voices=Voices(voices, rest_seconds=60))
 
 
+@pytest.mark.parametrize("echo", ["Il forno a legna tiene le ore [1].", "Quante ore tiene il forno? [1]"])
+def test_a_voice_that_gives_the_question_back_is_followed_by_the_memory(
+    assistant: Assistant, echo: str
+) -> None:
+    said = answer(speaking(assistant, ScriptedLLM(echo)), "Quante ore tiene il forno a legna?")
+    assert said.mode == "scripted"
+    assert "\n\nThis is what" in said.answer or "\n\nEcco che cosa dice la memoria." in said.answer
+    assert "sei ore" in said.answer
+    assert said.citations
+    assert said.provenance["quoted_after_echo"]
+
+
+@pytest.mark.parametrize(
+    "text", ["Tiene la temperatura per sei ore [1].", "Sei ore [1].", "Sei, Rafa [1]."]
+)
+def test_a_voice_that_answers_is_left_alone(assistant: Assistant, text: str) -> None:
+    said = answer(speaking(assistant, ScriptedLLM(text)), "Quante ore tiene il forno a legna?")
+    assert said.answer == text
+    assert not said.provenance["quoted_after_echo"]
+
+
 def test_events_come_in_order(assistant: Assistant) -> None:
     kinds = [type(event) for event in events(assistant, "Quante ore tiene il forno a legna?")]
     assert kinds[:3] == [Status, Sources, Status]

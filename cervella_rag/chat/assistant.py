@@ -30,11 +30,16 @@ from cervella_rag.domain import (
     VoiceEvent,
 )
 from cervella_rag.errors import ConversationStoreError, ConversationUnknownError
+from cervella_rag.marks import MARK
+from cervella_rag.memory.lexical import stems, words
 from cervella_rag.persona.persona import Persona
-from cervella_rag.protocols import ConversationStore
+from cervella_rag.protocols import LLM, ConversationStore
 from cervella_rag.retrieval.retriever import Retriever
 
 _log = logging.getLogger(__name__)
+
+_FEWEST_WORDS_OF_AN_ECHO = 3
+"""Below it stand answers: "Sei ore" to who asks for hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,7 @@ class Assistant:
     Attributes:
         answer_hits: How many hits an answer may draw from.
         history_turns: How many turns a voice is reminded of, at most.
+        quoter: Says the memory itself where a voice only gave the question back.
         detect_language: Question to "it", "en" or "pt": she answers in the asker's language.
         now: The clock; with offset.
         stays: Whether this process will be asked again, so that it pays to prepare for it.
@@ -53,6 +59,7 @@ class Assistant:
     voices: Voices
     conversations: ConversationStore
     persona: Persona
+    quoter: LLM
     answer_hits: int
     history_turns: int
     detect_language: Callable[[str], str]
@@ -85,8 +92,14 @@ class Assistant:
             async for event in voice:
                 if shown := turn.hear(event):
                     yield shown
-        if rest := turn.end():
+        if rest := turn.rest():
             yield rest
+        if turn.is_echo:
+            async with aclosing(self.quoter.stream(prompt)) as quotes:
+                async for event in quotes:
+                    if isinstance(event, Token) and (shown := turn.quote(event.text)):
+                        yield shown
+        clock.mark("total")
         answer = self._answer(turn, retrieval)
         if conversation_id is not None or not brings_history:
             answer = replace(answer, conversation_id=await self._keep(question, answer, conversation_id))
@@ -144,6 +157,7 @@ class Assistant:
                 "chunk_ids": [hit.chunk.chunk_id for hit in prompt.hits],
                 "citations_added": check.added,
                 "citations_removed": check.removed,
+                "quoted_after_echo": turn.is_echo,
                 "passed_over": [asdict(voice) for voice in spoken.passed_over],
             },
         )
@@ -181,6 +195,8 @@ class _Turn:
         self.clock = clock
         self.text = ""
         self.spoken = Spoken("", "")
+        self.is_echo = False
+        self._quotes = False
 
     def hear(self, event: VoiceEvent) -> Status | Token | None:
         """Take an event of the voice; return what may be shown of it."""
@@ -194,11 +210,22 @@ class _Turn:
                 self.spoken = event
                 return None
 
-    def end(self) -> Token | None:
+    def rest(self) -> Token | None:
         """Return what was held back to the end."""
         rest = self._say(self.check.finish())
-        self.clock.mark("total")
+        self.is_echo = self.prompt.grounded and self.spoken.mode != "memory_only" and self._only_repeats()
         return rest
+
+    def quote(self, text: str) -> Token | None:
+        """Say a piece of the memory's own text, apart from what was said before."""
+        is_first = not self._quotes
+        self._quotes = True
+        return self._say(("\n\n" if is_first else "") + self.check.feed(text, is_quote=True))
+
+    def _only_repeats(self) -> bool:
+        """Tell whether the answer is the question again: small models do that, with a citation."""
+        said = stems(words(MARK.sub("", self.text)))
+        return len(said) >= _FEWEST_WORDS_OF_AN_ECHO and said <= stems(words(self.prompt.question))
 
     def _say(self, checked: str) -> Token | None:
         self.text += checked
