@@ -18,11 +18,11 @@ RUN pip install --no-cache-dir --disable-pip-version-check --constraint constrai
     ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} ".[sentence-transformers]"
 
 USER cervella
-RUN python -c "import sys; from sentence_transformers import SentenceTransformer; \
-    SentenceTransformer(sys.argv[1]).save('/models/' + sys.argv[1].rpartition('/')[2])" "$EMBEDDER" \
-    && rm -rf ~/.cache
+ENV CERVELLA_HOME=/data HF_HOME=/models
+RUN python -c "import sys; from sentence_transformers import SentenceTransformer; SentenceTransformer(sys.argv[1])" \
+    "$EMBEDDER"
+ENV HF_HUB_OFFLINE=1
 
-ENV CERVELLA_HOME=/data HF_HUB_OFFLINE=1
 VOLUME /data
 EXPOSE 8000
 CMD ["cervella", "serve"]

@@ -132,7 +132,9 @@ def make_store(settings: Settings) -> VectorStore:
     return QdrantStore(options, settings.home / "qdrant.lock")
 
 
-def find_roots(settings: Settings, paths: Iterable[Path] = ()) -> tuple[Root, ...]:
+def find_roots(
+    settings: Settings, paths: Iterable[Path] = (), store: VectorStore | None = None
+) -> tuple[Root, ...]:
     """Return the roots of the memory: those named, else those configured, else those indexed before.
 
     With none of these, the sample memory that comes with the program.
@@ -146,7 +148,7 @@ def find_roots(settings: Settings, paths: Iterable[Path] = ()) -> tuple[Root, ..
 
     chosen = tuple(paths) or tuple(settings.memory.roots)
     try:
-        reader = make_store(settings).read()
+        reader = (store or make_store(settings)).read()
     except StoreError:
         if not chosen:
             raise
@@ -156,8 +158,10 @@ def find_roots(settings: Settings, paths: Iterable[Path] = ()) -> tuple[Root, ..
     return name_roots(chosen or (resource("knowledge"),), known)
 
 
-def make_indexer(settings: Settings, shared: Embedder | None = None) -> Indexer:
-    """Return what brings the index to the state of the folders; `shared` is a loaded embedder."""
+def make_indexer(
+    settings: Settings, shared: Embedder | None = None, store: VectorStore | None = None
+) -> Indexer:
+    """Return what brings the index to the state of the folders; `shared` and `store` are there already."""
     from cervella_rag.indexing.indexer import Indexer, IndexerParts
     from cervella_rag.memory.chunker import Chunker
     from cervella_rag.memory.language import detect_language
@@ -177,7 +181,7 @@ def make_indexer(settings: Settings, shared: Embedder | None = None) -> Indexer:
             chunker=Chunker(chunking.size_tokens, chunking.overlap_tokens, _split_long_text),
             chunking=chunking.preset,
             embedder=shared or make_embedder(settings),
-            store=make_store(settings),
+            store=store or make_store(settings),
         )
     )
 
@@ -189,8 +193,10 @@ def _split_long_text(text: str, size_tokens: int) -> list[str]:
     return split_long_text(text, size_tokens)
 
 
-def make_retriever(settings: Settings, shared: Embedder | None = None) -> Retriever:
-    """Return what finds hits; `shared` is a loaded embedder."""
+def make_retriever(
+    settings: Settings, shared: Embedder | None = None, store: VectorStore | None = None
+) -> Retriever:
+    """Return what finds hits; `shared` and `store` are there already."""
     from cervella_rag.retrieval.retriever import Retriever, RetrieverOptions
 
     options = RetrieverOptions(
@@ -202,7 +208,7 @@ def make_retriever(settings: Settings, shared: Embedder | None = None) -> Retrie
         question_characters=settings.retrieval.question_characters,
         language=locale_language(),
     )
-    return Retriever(make_store(settings), shared or make_embedder(settings), options)
+    return Retriever(store or make_store(settings), shared or make_embedder(settings), options)
 
 
 def make_assistant(
@@ -308,10 +314,10 @@ def make_app(settings: Settings) -> FastAPI:
     from cervella_rag.api.app import create_app
     from cervella_rag.api.jobs import IndexJobs
 
-    embedder = make_embedder(settings)
-    retriever = make_retriever(settings, embedder)
-    indexer = make_indexer(settings, embedder)
-    jobs = IndexJobs(lambda progress: indexer.run(find_roots(settings), progress=progress))
+    embedder, store = make_embedder(settings), make_store(settings)
+    retriever = make_retriever(settings, embedder, store)
+    indexer = make_indexer(settings, embedder, store)
+    jobs = IndexJobs(lambda progress: indexer.run(find_roots(settings, store=store), progress=progress))
     return create_app(settings.api, retriever, make_assistant(settings, retriever, stays=True), jobs)
 
 
@@ -430,16 +436,17 @@ def serve(settings: Settings, *, host: str, port: int, announce: Callable[[str, 
     import uvicorn
 
     try:
-        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
     except ValueError:
-        is_loopback = False
-    if not is_loopback and not settings.api.keys:
+        address = None
+    if not (address and address.is_loopback) and not settings.api.keys:
         raise HostRefusedError(host=host)
     listening = _listen(host, port)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # what is asked of a model is not for the log
     shown = f"[{host}]" if ":" in host else host
-    hosts = [*settings.api.allowed_hosts, shown]
+    is_any = address is not None and address.is_unspecified  # which is no name that anybody calls
+    hosts = [*settings.api.allowed_hosts, *([] if is_any else [shown])]
     api = settings.api.model_copy(update={"allowed_hosts": hosts})
     app = make_app(settings.model_copy(update={"api": api}))
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)

@@ -7,6 +7,7 @@ CervellaError
 │   ├── MemoryEmptyError
 │   ├── IndexAbsentError
 │   ├── IndexMismatchError
+│   ├── StoreNameTakenError
 │   ├── StoreRefusedError
 │   ├── StoreVersionError
 │   ├── PortTakenError
@@ -27,6 +28,7 @@ CervellaError
 │   └── ConversationUnknownError
 └── UpstreamError           a part she depends on: the store, the embedder, another writer, a voice
     ├── IndexLockedError
+    ├── IndexOvertakenError
     ├── EmbedderError
     ├── StoreError
     ├── StoreUnavailableError
@@ -110,6 +112,12 @@ class IndexMismatchError(ConfigurationError):
     """The index was made with another embedder, chunking or format."""
 
     code: ClassVar[str] = "index_mismatch"
+
+
+class StoreNameTakenError(ConfigurationError):
+    """A collection that is not ours already bears the name that the alias should have."""
+
+    code: ClassVar[str] = "store_name_taken"
 
 
 class StoreRefusedError(ConfigurationError):
@@ -235,6 +243,12 @@ class IndexLockedError(UpstreamError):
     """Another process is writing the index."""
 
     code: ClassVar[str] = "index_locked"
+
+
+class IndexOvertakenError(UpstreamError):
+    """Another writer has published since this run began; nothing of this run is shown."""
+
+    code: ClassVar[str] = "index_overtaken"
 
 
 class EmbedderError(UpstreamError):

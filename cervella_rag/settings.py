@@ -160,7 +160,9 @@ class EmbedderSettings(_Group):
 class QdrantSettings(_Group):
     """Where the index is kept. Without a URL it is embedded, in `CERVELLA_HOME/index`."""
 
-    url: OptionalAddress = Field(None, description="Qdrant server, for example `http://127.0.0.1:6333`.")
+    url: OptionalAddress = Field(
+        None, description="Qdrant server, `http://127.0.0.1:6333`; port 6333 (https: 443) if none."
+    )
     key: SecretStr = Field(SecretStr(""), description="Key of that server.")
     collection: str = Field(
         "cervella",
@@ -292,7 +294,8 @@ class APISettings(_Group):
     )
     allowed_hosts: list[str] = Field(
         ["127.0.0.1", "localhost", "[::1]"],
-        description="Host names a request may carry; others are refused (DNS rebinding).",
+        description="Host names a request may carry; others are refused (DNS rebinding). Name here what"
+        " others call this machine by.",
     )
     max_body_bytes: int = Field(1_000_000, ge=1000, description="Largest request body, in bytes.")
     ping_seconds: float = Field(15.0, gt=0, description="Silence before a comment keeps a stream open.")
@@ -313,8 +316,11 @@ class APISettings(_Group):
     @classmethod
     def _strong(cls, value: dict[str, SecretStr]) -> dict[str, SecretStr]:
         for name, key in value.items():
-            if not name or len(key.get_secret_value()) < _SHORTEST_KEY:
-                raise ValueError(f"the key named {name!r} needs at least {_SHORTEST_KEY} characters")
+            secret = key.get_secret_value()
+            if not name or len(secret) < _SHORTEST_KEY or not re.fullmatch(r"[!-~]+", secret):
+                raise ValueError(
+                    f"the key named {name!r} needs {_SHORTEST_KEY} characters or more, plain ones, no blanks"
+                )
         return value
 
 
@@ -377,7 +383,8 @@ def load_settings(**overrides: object) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         path = [str(part) for part in first["loc"]]
-        is_secret = any(part.rstrip("s") == "key" for part in path)
+        # A misnamed secret is one too.
+        is_secret = any(word in ".".join(path).lower() for word in ("key", "token", "secret", "password"))
         raise InvalidSettingError(
             variable="CERVELLA_" + "__".join(path).upper(),
             value="***" if is_secret else first["input"],

@@ -13,22 +13,23 @@ from pathlib import Path
 
 
 def main() -> int:
-    """Write the file; 2 where there is one already, because its keys are in use."""
+    """Write the file; 2 where there is one already, or no folder to mount."""
     parser = argparse.ArgumentParser(description="Write .env for the local stack, with random keys.")
-    voice = parser.add_mutually_exclusive_group()
-    voice.add_argument("--gpu", action="store_true", help="let Ollama use an NVIDIA card")
-    voice.add_argument("--ollama", help="an Ollama outside, for example http://host.docker.internal:11434")
-    parser.add_argument("--memory", default="./knowledge", help="the folder of the memory")
+    ollama = parser.add_mutually_exclusive_group()
+    ollama.add_argument("--gpu", action="store_true", help="let Ollama use an NVIDIA card")
+    ollama.add_argument("--ollama", help="an Ollama outside, for example http://host.docker.internal:11434")
+    parser.add_argument("--memory", default="knowledge", help="the folder of the memory")
     parser.add_argument("--file", type=Path, default=Path(".env"))
     given = parser.parse_args()
-    memory = (
-        given.memory if given.memory.startswith("./") else str(Path(given.memory).expanduser().absolute())
-    )
+    memory = Path(given.memory).expanduser().absolute()
+    if not memory.is_dir() or "'" in str(memory):
+        sys.stderr.write(f"{memory} is not a folder that can be mounted.\n")
+        return 2
+    profile = "gpu" if given.gpu else "cpu"
+    voice = f"STACK_OLLAMA_URL='{given.ollama}'" if given.ollama else f"COMPOSE_PROFILES={profile}"
     lines = [
-        f"STACK_OLLAMA_URL={given.ollama}"
-        if given.ollama
-        else f"COMPOSE_PROFILES={'gpu' if given.gpu else 'cpu'}",
-        f"STACK_MEMORY={memory}",
+        voice,
+        f"STACK_MEMORY='{memory}'",  # quoted: nothing in it is a variable or a comment
         f"STACK_API_KEY={secrets.token_hex(24)}",
         f"STACK_QDRANT_KEY={secrets.token_hex(24)}",
     ]

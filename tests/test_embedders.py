@@ -120,6 +120,25 @@ def test_a_text_longer_than_the_window_is_embedded_whole() -> None:
         assert all(body["truncate"] is False for body in ollama.bodies("/api/embed"))
 
 
+def test_every_part_of_a_long_text_stands_behind_its_prefix() -> None:
+    with served(OllamaDouble(can=["embedding"])) as ollama:
+        embedder = make(name="ollama", model="m", url=ollama.url, document_prefix="passage: ")
+        embedder.embed_documents(["parola " * WINDOW])
+        asked = [text for body in ollama.bodies("/api/embed") for text in body["input"]]
+    assert all(text.startswith("passage: ") for text in asked)
+    assert len(asked) == 3
+
+
+def test_a_wrong_address_is_not_a_missing_model() -> None:
+    with served(OpenAIDouble()) as openai:
+        openai.embeddings = [Reply(status=404, body='{"detail":"Not Found"}')]
+        with pytest.raises(EmbedderError, match="/embeddings"):
+            make(name="openai", model="e5", url=openai.url).embed_query("ciao")
+        openai.embeddings = [Reply(status=404, body=failure("The model `e5` does not exist."))]
+        with pytest.raises(ModelMissingError, match="CERVELLA_EMBEDDER__MODEL"):
+            make(name="openai", model="e5", url=openai.url).embed_query("ciao")
+
+
 def test_a_word_that_no_window_holds_is_an_error() -> None:
     too_long = refusal(400, "the input length exceeds the context length")
     with (
@@ -154,6 +173,13 @@ def test_prefixes_can_be_chosen() -> None:
     [
         ("intfloat/multilingual-e5-base", "query: ", "passage: "),
         ("nomic-embed-text:v1.5", "search_query: ", "search_document: "),
+        ("/srv/bge-m3/multilingual-e5-base/", "query: ", "passage: "),
+        ("snowflake-arctic-embed2:latest", "query: ", ""),
+        (
+            "snowflake-arctic-embed:110m",
+            "Represent this sentence for searching relevant passages: ",
+            "",
+        ),
         ("mxbai-embed-large", "Represent this sentence for searching relevant passages: ", ""),
     ],
 )
@@ -163,7 +189,7 @@ def test_prefixes_of_known_models(model: str, query: str, document: str) -> None
     assert (found.query, found.document) == (query, document)
 
 
-@pytest.mark.parametrize("model", ["bge-m3", "BAAI/bge-m3", "all-minilm"])
+@pytest.mark.parametrize("model", ["bge-m3", "BAAI/bge-m3", "/srv/e5-models/bge-m3", "all-minilm"])
 def test_models_that_want_no_prefix_get_none(model: str) -> None:
     assert known_prefixes(model) is None
 
@@ -262,5 +288,5 @@ def test_a_folder_is_known_by_its_name(tmp_path: Path) -> None:
     folder = tmp_path / "all-MiniLM-L6-v2"
     folder.symlink_to(minilm())
     embedder = make(name="sentence_transformers", model=str(folder))
-    assert embedder.name == "sentence-transformers:model"
+    assert embedder.name == "sentence-transformers:all-MiniLM-L6-v2"
     assert embedder.dimension == 384

@@ -93,12 +93,22 @@ def test_a_key_of_its_own_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(bootstrap.load_settings().api.keys) == ["rafa"]
 
 
-@pytest.mark.parametrize("given", ["rafa:breve", "rafasenzachiavema-lunga", '{"rafa": ', f":{KEY}"])
+@pytest.mark.parametrize(
+    "given", ["rafa:breve", "rafasenzachiavema-lunga", '{"rafa": ', f":{KEY}", "rafa:chiave-perché-lunga"]
+)
 def test_a_weak_or_broken_key_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
     monkeypatch.setenv("CERVELLA_API__KEYS", given)
     with pytest.raises(InvalidSettingError, match="CERVELLA_API__KEYS") as raised:
         bootstrap.load_settings()
     assert given not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["CERVELLA_QDRANT__API_KEY", "CERVELLA_API__TOKEN"])
+def test_a_secret_under_a_wrong_name_is_not_shown(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "molto-segreto")
+    with pytest.raises(InvalidSettingError, match=name) as raised:
+        bootstrap.load_settings()
+    assert "molto-segreto" not in str(raised.value)
 
 
 def test_without_keys_the_door_stays_on_this_machine() -> None:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,12 +26,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def started(*arguments: str, environment: Mapping[str, str] = QUICK) -> Iterator[subprocess.Popen[str]]:
+def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     """Run a command beside the test and end it with the test."""
     command = [sys.executable, "-m", "cervella_rag", *arguments]
-    whole = {**os.environ, **environment, "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, **QUICK, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
-        command, env=whole, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         try:
             yield process

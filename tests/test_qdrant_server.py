@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,12 +17,15 @@ from cervella_rag.domain import Point
 from cervella_rag.errors import (
     CervellaError,
     IndexLockedError,
+    IndexOvertakenError,
     StoreError,
+    StoreNameTakenError,
     StoreRefusedError,
     StoreUnavailableError,
     StoreVersionError,
 )
 from cervella_rag.memory.lexical import encode_document
+from cervella_rag.vectors import qdrant_lease
 from cervella_rag.vectors.qdrant_server import QdrantStore
 from cervella_rag.vectors.qdrant_wire import QdrantOptions, connect
 
@@ -45,6 +51,12 @@ def names(double: QdrantDouble) -> list[str]:
     return sorted(re.sub(r"_[0-9a-f]{8}$", "", collection.name) for collection in found)
 
 
+def titles(store: QdrantStore) -> set[str]:
+    reader = store.read()
+    assert reader
+    return {found.metadata.title for found in reader.chunks()}
+
+
 def test_other_tools_find_their_way(store: QdrantStore, double: QdrantDouble) -> None:
     publish(store)
     # Asked as any other program would: by the alias.
@@ -65,10 +77,11 @@ def test_a_replaced_collection_is_removed_a_run_later(store: QdrantStore, double
 
 
 def test_what_a_dead_writer_left_is_undone(
-    store: QdrantStore, tmp_path: Path, double: QdrantDouble
+    store: QdrantStore, tmp_path: Path, double: QdrantDouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(store)
     dying = QdrantStore(server_options(double.url), tmp_path / "lock of another life")
+    monkeypatch.setattr(qdrant_lease, "_LIFE_SECONDS", 0)
     with dying.write() as writer:
         writer.begin(dimension=2, fresh=False)
         writer.delete([IDS["lievito"]])
@@ -99,20 +112,114 @@ def test_points_that_ended_are_removed_a_run_later(store: QdrantStore, double: Q
     assert double.local.count("memoria").count == 2  # one is live, one somebody may be reading
 
 
-def test_a_run_that_another_machine_overtook_is_refused(
-    store: QdrantStore, double: QdrantDouble, tmp_path: Path
+def begun(store: QdrantStore, *, fresh: bool = False) -> tuple[ExitStack, Any]:
+    """Return a writer that has begun, and what ends it."""
+    stack = ExitStack()
+    writer = stack.enter_context(store.write())
+    writer.begin(dimension=2, fresh=fresh)
+    return stack, writer
+
+
+@pytest.fixture
+def elsewhere(double: QdrantDouble, tmp_path: Path) -> QdrantStore:
+    """The same server, from another machine."""
+    return QdrantStore(server_options(double.url), tmp_path / "lock of another machine")
+
+
+def test_two_machines_do_not_write_at_once(store: QdrantStore, elsewhere: QdrantStore) -> None:
+    publish(store)
+    stack, writer = begun(store)
+    writer.delete([IDS["forno"]])
+    with elsewhere.write() as other, pytest.raises(IndexLockedError, match=f"process {os.getpid()}"):
+        other.begin(dimension=2, fresh=False)
+    writer.publish(manifest(2))
+    stack.close()
+    assert titles(elsewhere) == {"farina", "lievito"}
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_a_run_that_was_overtaken_changes_nothing(
+    store: QdrantStore, elsewhere: QdrantStore, fresh: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(store)
-    elsewhere = QdrantStore(server_options(double.url), tmp_path / "lock of another machine")
-    with store.write() as writer:
-        writer.begin(dimension=2, fresh=True)
+    stack, writer = begun(store, fresh=fresh)
+    writer.upsert(points())
+    monkeypatch.setattr(qdrant_lease, "_LIFE_SECONDS", 0)  # taken for dead
+    with elsewhere.write() as other:
+        other.begin(dimension=2, fresh=False)
+        other.delete([IDS["forno"]])
+        other.publish(manifest(2))
+    with pytest.raises((IndexOvertakenError, IndexLockedError)):
+        writer.publish(manifest(2))
+    stack.close()
+    assert titles(store) == {"farina", "lievito"}
+
+
+def test_a_writer_that_lost_its_claim_stops_before_its_next_batch(
+    store: QdrantStore, elsewhere: QdrantStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(store)
+    stack, writer = begun(store)
+    monkeypatch.setattr(qdrant_lease, "_LIFE_SECONDS", 0)
+    other_stack, other = begun(elsewhere)
+    with pytest.raises(IndexLockedError):
         writer.upsert(points())
-        publish(elsewhere, 7)
-        with pytest.raises(IndexLockedError, match="another machine"):
-            writer.publish(manifest(2))
+    stack.close()
+    other.delete([IDS["forno"]])
+    other.publish(manifest(2))
+    other_stack.close()
+    assert titles(store) == {"farina", "lievito"}
+
+
+def test_a_rebuild_elsewhere_is_not_swept_away(store: QdrantStore, elsewhere: QdrantStore) -> None:
+    publish(store)
+    stack, writer = begun(elsewhere, fresh=True)
+    writer.upsert(points())
+    publish(store, 2)
+    with pytest.raises(IndexOvertakenError):
+        writer.publish(manifest(2))
+    stack.close()
+    assert titles(store) == set(TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("fresh", "lost"), [(True, "POST /collections/aliases"), (False, "PATCH /collections/")]
+)
+def test_a_publication_whose_answer_is_lost_stays(
+    store: QdrantStore, double: QdrantDouble, fresh: bool, lost: str
+) -> None:
+    publish(store)
+    stack, writer = begun(store, fresh=fresh)
+    writer.delete([IDS["forno"]])
+    writer.upsert(point for point in points() if point.chunk.chunk_id != IDS["forno"])
+    double.deaf = lost
+    with pytest.raises(StoreUnavailableError):
+        writer.publish(manifest(2))
+    stack.close()
     reader = store.read()
     assert reader
-    assert reader.manifest.generation == 7
+    assert reader.manifest.generation == 2
+    assert titles(store) == {"farina", "lievito"}
+
+
+def test_a_name_that_is_taken_is_told_before_the_work(store: QdrantStore, double: QdrantDouble) -> None:
+    double.local.create_collection("memoria", {})
+    with store.write() as writer, pytest.raises(StoreNameTakenError, match="CERVELLA_QDRANT__COLLECTION"):
+        writer.begin(dimension=2, fresh=True)
+
+
+@pytest.mark.parametrize(
+    ("url", "asked"),
+    [
+        ("http://127.0.0.1:7000", "http://127.0.0.1:7000"),
+        ("http://qdrant", "http://qdrant:6333"),
+        ("https://qdrant.example", "https://qdrant.example:443"),
+    ],
+)
+def test_an_address_without_a_port_means_the_usual_one(url: str, asked: str) -> None:
+    client = connect(QdrantOptions(url, "memoria", "", None, 2))
+    assert client._client.rest_uri == asked  # type: ignore[attr-defined]  # nothing else tells without a server
+    client.close()
 
 
 @pytest.mark.parametrize("version", ["1.18.2", "1.22.0", "2.0.0"])
@@ -138,7 +245,7 @@ def test_a_wrong_key_names_the_setting(tmp_path: Path, key: str) -> None:
     [
         ("slow", StoreUnavailableError, "timed out"),
         ("html", StoreUnavailableError, "does not answer"),
-        ("overloaded", StoreError, "503 Service internal error: too many requests"),
+        ("overloaded", StoreUnavailableError, "503 Service internal error: too many requests"),
     ],
 )
 def test_faults_are_told_in_time(
@@ -171,7 +278,7 @@ def test_a_writer_that_loses_the_server_leaves_the_old_generation(
         writer.begin(dimension=2, fresh=False)
         writer.delete([IDS["forno"]])
         double.fault = "overloaded"
-        with pytest.raises(StoreError):
+        with pytest.raises(StoreUnavailableError):
             writer.upsert(points())
     double.fault = ""
     assert find(store, "forno") == ["forno"]

@@ -25,7 +25,7 @@ from cervella_rag.settings import Settings
 from .ollama_double import OllamaDouble, saying
 from .qdrant_double import QdrantDouble, qdrant_double
 from .test_embedders import minilm, served
-from .test_processes import free_port, started, wait_until_ready
+from .test_processes import free_port, wait_until_ready
 
 HOUSE = Path(__file__).parents[1]
 COMPOSE = HOUSE / "docker-compose.yml"
@@ -39,12 +39,13 @@ def write_env(file: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def variables(file: Path) -> dict[str, str]:
-    return dict(line.split("=", 1) for line in file.read_text().splitlines())
+    pairs = (line.split("=", 1) for line in file.read_text().splitlines())
+    return {name: value.strip("'") for name, value in pairs}
 
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
-    assert write_env(tmp_path / ".env").returncode == 0
+    assert write_env(tmp_path / ".env", "--memory", str(tmp_path)).returncode == 0
     return variables(tmp_path / ".env")
 
 
@@ -123,7 +124,7 @@ def test_the_image_is_made_of_what_is_there_and_runs_as_nobody_special() -> None
 def test_keys_are_random_and_nobody_elses(tmp_path: Path) -> None:
     first, second = tmp_path / "a", tmp_path / "b"
     for file in (first, second):
-        assert write_env(file).returncode == 0
+        assert write_env(file, "--memory", str(tmp_path)).returncode == 0
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
     secrets = [
         variables(file)[name] for file in (first, second) for name in ("STACK_API_KEY", "STACK_QDRANT_KEY")
@@ -133,75 +134,93 @@ def test_keys_are_random_and_nobody_elses(tmp_path: Path) -> None:
 
 
 def test_an_ollama_outside_starts_none_inside(tmp_path: Path) -> None:
-    assert write_env(tmp_path / "env", "--ollama", "http://host.docker.internal:11434").returncode == 0
+    assert (
+        write_env(
+            tmp_path / "env", "--ollama", "http://host.docker.internal:11434", "--memory", str(tmp_path)
+        ).returncode
+        == 0
+    )
     written = variables(tmp_path / "env")
     assert "COMPOSE_PROFILES" not in written
     assert written["STACK_OLLAMA_URL"] == "http://host.docker.internal:11434"
 
 
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    refused = write_env(tmp_path / ".env", "--memory", str(tmp_path / "nessuno"))
+    assert refused.returncode == 2
+    assert not (tmp_path / ".env").exists()
+
+
 def test_keys_in_use_are_not_written_over(tmp_path: Path) -> None:
-    file = tmp_path / ".env"
-    assert write_env(file, "--gpu", "--memory", "/srv/memoria").returncode == 0
+    file, memory = tmp_path / ".env", tmp_path / "con spazi $e #segni"
+    memory.mkdir()
+    assert write_env(file, "--gpu", "--memory", str(memory)).returncode == 0
     before = file.read_text()
-    assert "COMPOSE_PROFILES=gpu\nSTACK_MEMORY=/srv/memoria\n" in before
-    refused = write_env(file)
+    assert f"COMPOSE_PROFILES=gpu\nSTACK_MEMORY='{memory}'\n" in before
+    refused = write_env(file, "--memory", str(memory))
     assert refused.returncode == 2
     assert "is there already" in refused.stderr
     assert file.read_text() == before
 
 
-def stack_environment(
-    service: Mapping[str, Any], tmp_path: Path, hosts: Mapping[str, str]
-) -> dict[str, str]:
+def placed(service: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, str]:
     """Return the service's environment with the places of this test instead of the containers'."""
-    environment = {name: str(value) for name, value in service["environment"].items()}
-    for name, value in environment.items():
-        for host, here in hosts.items():
-            environment[name] = environment[name] if host not in value else value.replace(host, here)
-    return environment | {"CERVELLA_HOME": str(tmp_path / "data")}
+    return {name: places.get(str(value), str(value)) for name, value in service["environment"].items()}
 
 
-def test_its_own_commands_run_with_its_own_environment(
-    compose: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, january: Path, env: dict[str, str]
+def test_its_own_command_runs_with_its_own_environment(
+    compose: Any, tmp_path: Path, january: Path, env: dict[str, str]
 ) -> None:
     model = tmp_path / "all-MiniLM-L6-v2"
     model.symlink_to(minilm())
-    service, index = compose["services"]["cervella"], compose["services"]["index"]
-    port = free_port()
+    service, port = compose["services"]["cervella"], free_port()
     with (
         qdrant_double(key=env["STACK_QDRANT_KEY"]) as qdrant,
         served(OllamaDouble(saying("Ciao."))) as ollama,
     ):
         ollama.models[service["environment"]["CERVELLA_LLM__OLLAMA_MODEL"]] = ["completion"]
-        hosts = {
+        places = {
             "http://qdrant:6333": qdrant.url,
             "http://ollama:11434": ollama.url,
-            "/models/multilingual-e5-base": str(model),
+            "intfloat/multilingual-e5-base": str(model),
             "/memory": str(january),
-            "0.0.0.0": "127.0.0.1",  # noqa: S104 - here no container stands around it
         }
-        for name, value in stack_environment(service, tmp_path, hosts).items():
-            monkeypatch.setenv(name, value)
-        ran = subprocess.run(
-            [sys.executable, "-m", "cervella_rag", *index["command"][1:]],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert ran.returncode == 0, ran.stderr
-        assert qdrant.local.count("cervella").count > 5
+        environment = {
+            **os.environ,
+            **placed(service, places),
+            "CERVELLA_HOME": str(tmp_path / "data"),
+            "CERVELLA_API__HOST": "127.0.0.1",  # here no container stands around it
+            "CERVELLA_API__PORT": str(port),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }
         headers = {"authorization": f"Bearer {env['STACK_API_KEY']}"}
         with (
-            started(*service["command"][1:], "--port", str(port), environment={}) as process,
+            subprocess.Popen(
+                service["command"], env=environment, text=True, start_new_session=True
+            ) as process,
             httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, headers=headers) as client,
         ):
-            wait_until_ready(client, process)
-            answer = client.post("/v1/chat", json={"message": "Perché il forno a legna?"}).json()
-            assert answer["mode"] == "ollama"
-            assert answer["answer"].startswith("Ciao.")
-            assert httpx2.get(f"http://127.0.0.1:{port}/v1/stats").status_code == 401
-            check = [part.replace(":8000", f":{port}") for part in service["healthcheck"]["test"][1:]]
-            assert subprocess.run([sys.executable, *check[1:]], check=False).returncode == 0
+            try:
+                wait_until_ready(client, process)
+                assert qdrant.local.count("cervella").count > 5
+                answer = client.post("/v1/chat", json={"message": "Perché il forno a legna?"}).json()
+                assert answer["mode"] == "ollama"
+                assert answer["answer"].startswith("Ciao.")
+                assert httpx2.get(f"http://127.0.0.1:{port}/v1/stats").status_code == 401
+                check = [part.replace(":8000", f":{port}") for part in service["healthcheck"]["test"][1:]]
+                assert subprocess.run([sys.executable, *check[1:]], check=False).returncode == 0
+            finally:
+                process.terminate()
+
+
+def test_the_embedder_in_the_image_is_the_one_it_is_told_to_use(compose: Any) -> None:
+    service = compose["services"]["cervella"]
+    assert service["build"]["args"]["EMBEDDER"] == service["environment"]["CERVELLA_EMBEDDER__MODEL"]
+    assert f"ARG EMBEDDER={service['build']['args']['EMBEDDER']}\n" in (HOUSE / "Dockerfile").read_text()
+
+
+def test_one_service_makes_an_image(compose: Any) -> None:
+    assert [name for name, service in compose["services"].items() if "build" in service] == ["cervella"]
 
 
 @pytest.fixture
@@ -233,4 +252,4 @@ def test_the_pulled_model_is_the_one_she_speaks_with(compose: Any) -> None:
     spoken = compose["services"]["cervella"]["environment"]["CERVELLA_LLM__OLLAMA_MODEL"]
     assert compose["services"]["model"]["command"] == ["pull", spoken]
     assert spoken == bootstrap.load_settings().llm.ollama_model
-    assert json.dumps(compose).count(spoken) >= 3
+    assert json.dumps(compose).count(spoken) == 2

@@ -88,8 +88,9 @@ class RequestContext:
         headers, request_id = request.headers, request.state.request_id
         host, length = headers.get("host", ""), headers.get("content-length", "0")
         if _without_port(host) not in self._hosts:
-            return problem(400, "host_not_allowed", f"host {host!r} is not allowed", request_id)
-        if not self._keys.may_pass(request.url.path, headers):
+            detail = f"host {host!r} is not in CERVELLA_API__ALLOWED_HOSTS"
+            return problem(400, "host_not_allowed", detail, request_id)
+        if not self._keys.may_pass(request.scope["path"], headers):
             answer = response(describe(request, KeyRefusedError()))
             answer.headers["www-authenticate"] = "Bearer"
             return answer

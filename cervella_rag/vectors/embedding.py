@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import stamina
 
 from cervella_rag.errors import EmbedderError
 from cervella_rag.protocols import Vectors
@@ -33,9 +34,9 @@ _KNOWN = (
     (r"qwen3-embedding", Prefixes(_INSTRUCTION)),
     (r"nomic-embed-text", Prefixes("search_query: ", "search_document: ")),
     (r"embeddinggemma", Prefixes("task: search result | query: ", "title: none | text: ")),
-    (r"arctic-embed", Prefixes("query: ")),
+    (r"arctic-embed.*(2|v2)", Prefixes("query: ")),
     (
-        r"mxbai-embed|bge-(small|base|large)-en",
+        r"mxbai-embed|bge-(small|base|large)-en|arctic-embed",
         Prefixes("Represent this sentence for searching relevant passages: "),
     ),
 )
@@ -43,8 +44,18 @@ _KNOWN = (
 
 
 def known_prefixes(model: str) -> Prefixes | None:
-    """Return what a model wants before its texts, or None for one that is not known here."""
-    return next((found for pattern, found in _KNOWN if re.search(pattern, model.lower())), None)
+    """Return what a model wants before its texts, or None for one that is not known here.
+
+    Args:
+        model: Id or path; its last part decides, whatever the folders above are called.
+    """
+    name = model.lower().rstrip("/").rpartition("/")[2]
+    return next((found for pattern, found in _KNOWN if re.search(pattern, name)), None)
+
+
+_ATTEMPTS = 3
+CONNECT_SECONDS = 2.0
+"""Longest wait for a server to be there at all; what follows may load a model."""
 
 
 class TextTooLongError(Exception):
@@ -79,14 +90,11 @@ class ModelEmbedder(ABC):
         """See `Embedder`."""
         if not texts:
             return np.empty((0, self.dimension), np.float32)
-        prefixed = [self._prefixes.document + text for text in texts]
-        return np.vstack(
-            [self._whole(batch, is_query=False) for batch in batches(prefixed, self._batch_size)]
-        )
+        return np.vstack([self._whole(batch, is_query=False) for batch in batches(texts, self._batch_size)])
 
     def embed_query(self, text: str) -> Vectors:
         """See `Embedder`."""
-        vector: Vectors = self._whole([self._prefixes.query + text], is_query=True)[0]
+        vector: Vectors = self._whole([text], is_query=True)[0]
         return vector
 
     @abstractmethod
@@ -100,8 +108,10 @@ class ModelEmbedder(ABC):
 
     def _whole(self, texts: list[str], *, is_query: bool) -> Vectors:
         """Embed texts of any length: one that does not fit is the mean of its halves."""
+        prefix = self._prefixes.query if is_query else self._prefixes.document
         try:
-            return self._checked(self._embed(texts, is_query=is_query), len(texts))
+            made = self._embed([prefix + text for text in texts], is_query=is_query)
+            return self._checked(made, len(texts))
         except TextTooLongError as error:
             if len(texts) > 1:
                 return np.vstack([self._whole([text], is_query=is_query) for text in texts])
@@ -116,6 +126,14 @@ class ModelEmbedder(ABC):
         if not np.isfinite(vectors).all():
             raise EmbedderError(embedder=self.name, reason="a vector holds NaN or infinity")
         return _normalised(vectors)
+
+
+def ask_again(call: Callable[[], Vectors], on: Callable[[Exception], bool]) -> Vectors:
+    """Return what a server answers, asked up to three times where `on` says that it may help."""
+    for attempt in stamina.retry_context(on=on, attempts=_ATTEMPTS, wait_initial=0.2):
+        with attempt:
+            return call()
+    raise AssertionError  # the last attempt raises
 
 
 def _normalised(vectors: Vectors) -> Vectors:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import httpx
 import numpy as np
-import stamina
 from ollama import Client, ResponseError
 
 from cervella_rag.errors import EmbedderError, ModelMissingError
 from cervella_rag.protocols import Vectors
-from cervella_rag.vectors.embedding import ModelEmbedder, Prefixes, TextTooLongError
+from cervella_rag.vectors.embedding import (
+    CONNECT_SECONDS,
+    ModelEmbedder,
+    Prefixes,
+    TextTooLongError,
+    ask_again,
+)
 
 _FAILURES = (ResponseError, ConnectionError, httpx.RequestError, ValueError, TypeError)
-_ATTEMPTS = 3
-_CONNECT_SECONDS = 2.0
 
 
 class OllamaEmbedder(ModelEmbedder):
@@ -30,14 +33,14 @@ class OllamaEmbedder(ModelEmbedder):
         super().__init__("ollama", model, prefixes=prefixes)
         self._url = url
         self._model = model
-        timeout = httpx.Timeout(timeout_seconds, connect=_CONNECT_SECONDS)
+        timeout = httpx.Timeout(timeout_seconds, connect=CONNECT_SECONDS)
         # No connection is kept: an embedder is asked seldom, and nobody tells it when it is over.
         limits = httpx.Limits(max_keepalive_connections=0)
         self._client = Client(url, timeout=timeout, limits=limits, trust_env=False)
 
     def _embed(self, texts: list[str], *, is_query: bool) -> Vectors:
         try:
-            return self._asked(texts)
+            return ask_again(lambda: self._asked(texts), on=_is_passing)
         except _FAILURES as error:
             reason = error.error if isinstance(error, ResponseError) else str(error)
             if "context length" in reason:
@@ -49,12 +52,9 @@ class OllamaEmbedder(ModelEmbedder):
             raise EmbedderError(embedder=self.name, reason=f"{self._url}: {reason}") from error
 
     def _asked(self, texts: list[str]) -> Vectors:
-        for attempt in stamina.retry_context(on=_is_passing, attempts=_ATTEMPTS, wait_initial=0.2):
-            with attempt:
-                # Left to itself it cuts a text that is too long, without a word.
-                answer = self._client.embed(self._model, texts, truncate=False)
-                return np.asarray(answer.embeddings, np.float32)
-        raise AssertionError  # the last attempt raises
+        # Left to itself it cuts a text that is too long, without a word.
+        answer = self._client.embed(self._model, texts, truncate=False)
+        return np.asarray(answer.embeddings, np.float32)
 
 
 def _is_passing(error: Exception) -> bool:

@@ -14,6 +14,7 @@ Reference: https://qdrant.tech/documentation/concepts/collections/#collection-al
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,8 +27,10 @@ from qdrant_client import QdrantClient, models
 
 from cervella_rag.domain import Point
 from cervella_rag.errors import (
-    IndexLockedError,
+    CervellaError,
+    IndexOvertakenError,
     StoreError,
+    StoreNameTakenError,
     StoreRefusedError,
     StoreUnavailableError,
     StoreVersionError,
@@ -35,9 +38,12 @@ from cervella_rag.errors import (
 from cervella_rag.protocols import Manifest, StoreReader
 from cervella_rag.vectors.batches import batches
 from cervella_rag.vectors.payload import DATE_FIELD, DENSE, KEYWORD_FIELDS, LEXICAL, to_payload
+from cervella_rag.vectors.qdrant_lease import FREE, Lease, held_by
 from cervella_rag.vectors.qdrant_reader import BATCH, BORN, GONE, Reader, any_of, live
 from cervella_rag.vectors.qdrant_wire import QdrantOptions, Wire, connect
 from cervella_rag.vectors.writer_lock import locked
+
+_log = logging.getLogger(__name__)
 
 _MANIFEST = "cervella"
 """Key of the collection's metadata. Its value is text, because a server merges objects."""
@@ -69,9 +75,8 @@ class QdrantStore:
         collection = self._wire.aliased(self._alias)
         if collection is None:
             return None
-        metadata = self._wire.call(self._wire.client.get_collection, collection).config.metadata
         try:
-            manifest = Manifest(**json.loads((metadata or {})[_MANIFEST]))
+            manifest = Manifest(**json.loads(self._wire.metadata(collection)[_MANIFEST]))
         except (KeyError, ValueError, TypeError) as error:
             raise StoreError(reason=f"collection {collection!r}, manifest: {error}") from error
         return Reader(self._wire, collection, manifest)
@@ -81,9 +86,7 @@ class QdrantStore:
         """See `VectorStore`."""
         with locked(self._lock):
             read = self._read_to_replace if afresh else self.read
-            current = read()
-            self._sweep(current)
-            writer = Writer(self._wire, self._alias, current, read)
+            writer = Writer(self._wire, self._alias, read)
             try:
                 yield writer
             finally:
@@ -97,28 +100,18 @@ class QdrantStore:
         except StoreError:
             return None  # a manifest that cannot be read must not stand in the way of its own repair
 
-    def _sweep(self, current: Reader | None) -> None:
-        """Delete collections that were replaced; a run ago, so that no reader is in them any more."""
-        if current is None:
-            return
-        for found in self._wire.call(self._wire.client.get_collections).collections:
-            ours = re.fullmatch(rf"{re.escape(self._alias)}_\d{{6,}}_[0-9a-f]{{8}}", found.name)
-            if ours and found.name != current.collection:
-                self._wire.call(self._wire.client.delete_collection, found.name)
-
 
 class Writer:
     """The `StoreWriter` of a server; made by `QdrantStore.write`."""
 
-    def __init__(
-        self, wire: Wire, alias: str, current: Reader | None, read: Callable[[], Reader | None]
-    ) -> None:
+    def __init__(self, wire: Wire, alias: str, read: Callable[[], Reader | None]) -> None:
         self._wire = wire
         self._alias = alias
         self._read = read
-        self._reader = current
+        self._reader = read()
         self._collection = ""
-        self.generation = current.manifest.generation + 1 if current else 1
+        self._lease: Lease | None = None
+        self.generation = self._reader.manifest.generation + 1 if self._reader else 1
 
     @property
     def current(self) -> StoreReader | None:
@@ -126,18 +119,26 @@ class Writer:
         return self._reader
 
     def begin(self, *, dimension: int, fresh: bool) -> None:
-        """See `StoreWriter`."""
+        """See `StoreWriter`.
+
+        Raises:
+            IndexLockedError: A writer on another machine is at work.
+            IndexOvertakenError: One has published since this run began.
+        """
+        self._check_not_overtaken()
+        self._sweep()
         if fresh or self._reader is None:
-            # Nobody else's, whatever another machine is doing: it is deleted where this run fails.
-            self._collection = f"{self._alias}_{self.generation:06d}_{uuid4().hex[:8]}"
-            self._create(dimension)
+            self._collection = self._create(dimension)
+            self._lease = Lease(self._wire, self._collection)
         else:
             self._collection = self._reader.collection
+            self._lease = Lease(self._wire, self._collection)
             self._roll_back()  # what a writer that died has left
 
     def delete(self, chunk_ids: Sequence[str]) -> None:
         """See `StoreWriter`."""
         for batch in batches(chunk_ids, BATCH):
+            self._held().keep()
             written_now = models.FieldCondition(key=BORN, match=models.MatchValue(value=self.generation))
             self._remove(models.Filter(must=[written_now, any_of(batch)]))
             self._end(batch)
@@ -145,6 +146,7 @@ class Writer:
     def upsert(self, points: Iterable[Point]) -> None:
         """See `StoreWriter`."""
         for batch in batches(points, BATCH):
+            self._held().keep()
             self._end([point.chunk.chunk_id for point in batch])
             made = [self._point(point) for point in batch]
             self._wire.call(self._wire.client.upsert, self._started(), made)
@@ -158,37 +160,53 @@ class Writer:
         """See `StoreWriter`.
 
         Raises:
-            IndexLockedError: Somebody on another machine has published since this run began.
+            IndexOvertakenError: Somebody on another machine has published since this run began.
         """
         collection = self._started()
-        now = self._read()
-        if (now and now.manifest) != (self._reader and self._reader.manifest):
-            raise IndexLockedError(holder="another machine")
-        self._wire.call(
-            self._wire.client.update_collection,
-            collection,
-            metadata={_MANIFEST: json.dumps(asdict(manifest))},
-        )
+        self._check_not_overtaken()
+        self._held().keep()
+        self._wire.set_metadata(collection, {_MANIFEST: json.dumps(asdict(manifest)), **FREE})
         if self._reader is None or self._reader.collection != collection:
             self._move_alias(collection)
         self._collection = ""
 
     def discard(self) -> None:
-        """Drop what was not published; the next writer does it where the server is gone by now."""
-        if not self._collection:
+        """Drop what was not published, and nothing else; what cannot be told apart now is for the next."""
+        collection, self._collection = self._collection, ""
+        if not collection:
             return
         try:
-            if self._reader and self._reader.collection == self._collection:
-                self._roll_back()
-            else:
-                self._wire.call(self._wire.client.delete_collection, self._collection)
-        except (StoreError, StoreUnavailableError):
-            return
+            if self._reader and self._reader.collection == collection:
+                if self._lease and self._lease.is_held():
+                    self._collection = collection
+                    self._roll_back()
+                    self._wire.set_metadata(collection, FREE)
+            elif self._wire.aliased(self._alias) != collection:  # published, though nobody heard of it
+                self._wire.call(self._wire.client.delete_collection, collection)
+        except CervellaError as error:
+            _log.warning("%s", error)
         finally:
             self._collection = ""
 
-    def _create(self, dimension: int) -> None:
-        client, collection = self._wire.client, self._collection
+    def _check_not_overtaken(self) -> None:
+        now = self._read()
+        if (now and now.manifest) != (self._reader and self._reader.manifest):
+            raise IndexOvertakenError
+
+    def _sweep(self) -> None:
+        """Delete collections that were replaced a run ago, or whose writer is dead."""
+        for found in self._wire.call(self._wire.client.get_collections).collections:
+            if found.name == self._alias:
+                raise StoreNameTakenError(name=self._alias)
+            ours = re.fullmatch(rf"{re.escape(self._alias)}_\d{{6,}}_[0-9a-f]{{8}}", found.name)
+            is_current = self._reader and found.name == self._reader.collection
+            if ours and not is_current and not held_by(self._wire.metadata(found.name)):
+                self._wire.call(self._wire.client.delete_collection, found.name)
+
+    def _create(self, dimension: int) -> str:
+        client = self._wire.client
+        # Nobody else's, whatever another machine is doing: it is deleted where this run fails.
+        collection = f"{self._alias}_{self.generation:06d}_{uuid4().hex[:8]}"
         dense = models.VectorParams(size=max(dimension, 1), distance=models.Distance.COSINE)
         self._wire.call(
             client.create_collection,
@@ -205,6 +223,7 @@ class Writer:
         }
         for name, schema in fields.items():
             self._wire.call(client.create_payload_index, collection, name, schema)
+        return collection
 
     def _roll_back(self) -> None:
         later = models.Range(gte=self.generation)
@@ -254,6 +273,11 @@ class Writer:
             vector=vector,
             payload={**to_payload(point.chunk), **versions},
         )
+
+    def _held(self) -> Lease:
+        if self._lease is None:
+            raise StoreError(reason="the next generation was not begun")
+        return self._lease
 
     def _started(self) -> str:
         if not self._collection:

@@ -7,11 +7,13 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
+from threading import Lock
 from typing import Any, ParamSpec, TypeVar
+from urllib.parse import urlsplit
 
 import grpc
 from qdrant_client import QdrantClient, models
-from qdrant_client.common.client_exceptions import QdrantException
+from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.common.version_check import is_compatible
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
@@ -53,6 +55,8 @@ def connect(options: QdrantOptions) -> QdrantClient:
         warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
         return QdrantClient(
             url=options.url,
+            # Left alone, the client would ask an address without a port at 6333, behind a proxy's name too.
+            port=443 if urlsplit(options.url).scheme == "https" else 6333,
             api_key=options.key or None,
             prefer_grpc=options.grpc_port is not None,
             grpc_port=options.grpc_port or 6334,
@@ -68,6 +72,7 @@ class Wire:
         self._options = options
         self._make = make
         self._client: QdrantClient | None = None
+        self._lock = Lock()
 
     @property
     def client(self) -> QdrantClient:
@@ -77,14 +82,20 @@ class Wire:
             StoreVersionError: It and the server are more than one minor version apart.
             StoreUnavailableError: Nothing that speaks Qdrant is there.
         """
-        if self._client is None:
-            client = self._make(self._options)
+        with self._lock:
+            if self._client is None:
+                self._client = self._checked(self._make(self._options))
+            return self._client
+
+    def _checked(self, client: QdrantClient) -> QdrantClient:
+        try:
             theirs, ours = self.call(client.info).version, version("qdrant-client")
             if not is_compatible(ours, theirs):
-                client.close()
                 raise StoreVersionError(url=self._options.url, server=theirs, client=ours)
-            self._client = client
-        return self._client
+        except CervellaError:
+            client.close()
+            raise
+        return client
 
     def call(self, method: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call the client and map what it raises."""
@@ -97,6 +108,14 @@ class Wire:
         """Return the collection that an alias names, or None where there is no such alias."""
         aliases = self.call(self.client.get_aliases).aliases
         return next((found.collection_name for found in aliases if found.alias_name == alias), None)
+
+    def metadata(self, collection: str) -> dict[str, Any]:
+        """Return a collection's own notes."""
+        return self.call(self.client.get_collection, collection).config.metadata or {}
+
+    def set_metadata(self, collection: str, notes: dict[str, str]) -> None:
+        """Change some of a collection's notes, all at once, and leave the others."""
+        self.call(self.client.update_collection, collection, metadata=notes)
 
     def scroll(
         self, collection: str, these: models.Filter, with_vectors: list[str] | None = None
@@ -118,30 +137,39 @@ class Wire:
 
     def _mapped(self, error: Exception) -> CervellaError:
         url = self._options.url
-        match error:
-            case UnexpectedResponse(status_code=401 | 403):
-                return StoreRefusedError(url=url)
-            case UnexpectedResponse():
-                return StoreError(reason=f"{url}: {error.status_code} {_said(error.content)}")
-            case ResponseHandlingException():
-                return StoreUnavailableError(url=url, reason=error.source)
-            case json.JSONDecodeError():
-                return StoreUnavailableError(url=url, reason="something else than Qdrant is there")
-            case grpc.RpcError():
-                return _mapped_grpc(url, error)
-            case _:
-                return StoreError(reason=f"{url}: {error}")
-
-
-def _mapped_grpc(url: str, error: grpc.RpcError) -> CervellaError:
-    code, details = getattr(error, "code", lambda: None)(), getattr(error, "details", lambda: "")()
-    match code:
-        case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
+        status, reason = _told(error)
+        if status in _REFUSED:
             return StoreRefusedError(url=url)
-        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.DEADLINE_EXCEEDED:
-            return StoreUnavailableError(url=url, reason=details)
+        if status in _PASSING:
+            return StoreUnavailableError(url=url, reason=reason)
+        return StoreError(reason=f"{url}: {reason}")
+
+
+_REFUSED = (401, 403, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+_PASSING = (
+    *(429, 502, 503, 504),
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+)
+
+
+def _told(error: Exception) -> tuple[object, str]:
+    """Return the status of a failure and its reason; 503 where nothing that speaks Qdrant answered."""
+    match error:
+        case UnexpectedResponse():
+            return error.status_code, f"{error.status_code} {_said(error.content)}"
+        case ResourceExhaustedResponse():
+            return 429, str(error)
+        case ResponseHandlingException():
+            return 503, str(error.source)
+        case json.JSONDecodeError():
+            return 503, "something else than Qdrant is there"
+        case grpc.RpcError():
+            code = getattr(error, "code", lambda: None)()
+            return code, f"{code} {getattr(error, 'details', lambda: '')()}"
         case _:
-            return StoreError(reason=f"{url}: {code} {details}")
+            return None, str(error)
 
 
 def _said(content: bytes) -> str:

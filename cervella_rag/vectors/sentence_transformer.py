@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -29,9 +30,10 @@ class SentenceTransformerEmbedder(ModelEmbedder):
         # A folder is known by its name, so that an index can be used where the folder lies elsewhere.
         folder = Path(model).expanduser()
         self._source = str(folder) if folder.is_dir() else model
-        name = folder.resolve().name if folder.is_dir() else model
+        name = folder.absolute().name if folder.is_dir() else model
         super().__init__("sentence-transformers", name, prefixes=prefixes)
         self._puts_its_own = prefixes is None
+        self._lock = Lock()  # one load, and one text at a time before a tokenizer that cannot be shared
 
     @cached_property
     def _model(self) -> SentenceTransformer:
@@ -48,11 +50,12 @@ class SentenceTransformerEmbedder(ModelEmbedder):
             raise EmbedderError(embedder=self.name, reason=_first_line(error)) from error
 
     def _embed(self, texts: list[str], *, is_query: bool) -> Vectors:
-        model = self._model
-        encode = model.encode_query if is_query else model.encode_document
         prompt = None if self._puts_its_own else ""  # ours stands before the texts already
         try:
-            vectors = encode(texts, prompt=prompt, show_progress_bar=False)
+            with self._lock:
+                model = self._model
+                encode = model.encode_query if is_query else model.encode_document
+                vectors = encode(texts, prompt=prompt, show_progress_bar=False)
         except (RuntimeError, ValueError, MemoryError) as error:
             raise EmbedderError(embedder=self.name, reason=_first_line(error)) from error
         return np.asarray(vectors, np.float32)

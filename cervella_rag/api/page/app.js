@@ -23,6 +23,7 @@ const text = TEXTS[language];
 const find = (id) => document.getElementById(id);
 let stopping = null;
 let conversation = null;
+let key = kept();
 
 document.documentElement.lang = language;
 for (const element of document.querySelectorAll("[data-text]")) element.textContent = text[element.dataset.text];
@@ -31,7 +32,8 @@ showState();
 find("form").addEventListener("submit", (event) => { event.preventDefault(); ask(); });
 find("keyForm").addEventListener("submit", (event) => {
   event.preventDefault();
-  localStorage.setItem("cervella-key", find("key").value.trim());
+  keep(find("key").value.trim());
+  find("key").value = "";
   find("keyForm").hidden = true;
   showState();
 });
@@ -40,17 +42,34 @@ find("message").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); ask(); }
 });
 
-// Every request carries the key, once there is one; a refusal asks for it.
+// Every request carries the key, once there is one; a refusal forgets it and asks again.
 async function call(path, options = {}) {
-  const key = localStorage.getItem("cervella-key");
-  const headers = { ...options.headers, "accept-language": language, ...(key && { "x-api-key": key }) };
-  const response = await fetch(path, { ...options, headers });
-  if (response.status === 401) {
-    find("keyForm").hidden = false;
-    find("key").focus();
-    throw shown(text.keyNeeded);
+  let response = null;
+  try {
+    const headers = { ...options.headers, "accept-language": language, ...(key && { "x-api-key": key }) };
+    response = await fetch(path, { ...options, headers });
+  } catch (error) {
+    if (!/^[!-~]*$/.test(key)) return askForKey(); // no header can carry it
+    throw error;
   }
-  return response;
+  return response.status === 401 ? askForKey() : response;
+}
+
+function askForKey() {
+  keep("");
+  find("keyForm").hidden = false;
+  find("key").focus();
+  throw shown(text.keyNeeded);
+}
+
+// Where the browser keeps nothing, the key lives as long as the page.
+function keep(given) {
+  key = given;
+  try { localStorage.setItem("cervella-key", given); } catch { /* see above */ }
+}
+
+function kept() {
+  try { return localStorage.getItem("cervella-key") ?? ""; } catch { return ""; }
 }
 
 async function showState() {
