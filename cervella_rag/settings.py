@@ -319,7 +319,7 @@ class APISettings(_Group):
             secret = key.get_secret_value()
             if not name or len(secret) < _SHORTEST_KEY or not re.fullmatch(r"[!-~]+", secret):
                 raise ValueError(
-                    f"the key named {name!r} needs {_SHORTEST_KEY} characters or more, plain ones, no blanks"
+                    f"the key named {name!r} needs {_SHORTEST_KEY} plain characters or more, no blanks"
                 )
         return value
 
