@@ -40,25 +40,19 @@ class Reader:
         votes = {LEXICAL: search.lexical_votes, DENSE: 1}
         if search.dense is not None:
             lists[DENSE] = list(search.dense)
-        requests = [
-            models.QueryRequest(
-                query=models.NearestQuery(nearest=vector),
-                using=name,
-                filter=condition,
-                limit=search.candidates,
-            )
+        asked: dict[str, dict[str, Any]] = {
+            name: {
+                "query": models.NearestQuery(nearest=vector),
+                "using": name,
+                "filter": condition,
+                "limit": search.candidates,
+            }
             for name, vector in lists.items()
-        ]
+        }
+        requests = [models.QueryRequest(**query) for query in asked.values()]
         fused = models.QueryRequest(
             prefetch=[
-                models.Prefetch(
-                    query=models.NearestQuery(nearest=vector),
-                    using=name,
-                    filter=condition,
-                    limit=search.candidates,
-                )
-                for name, vector in lists.items()
-                for _ in range(votes[name])
+                models.Prefetch(**query) for name, query in asked.items() for _ in range(votes[name])
             ],
             query=models.RrfQuery(rrf=models.Rrf(k=search.rrf_k)),
             limit=search.limit + TIES,
