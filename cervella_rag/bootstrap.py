@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cervella_rag.errors import (
+    CervellaError,
     ExtraMissingError,
     HostRefusedError,
     InvalidRequestError,
@@ -27,7 +29,16 @@ if TYPE_CHECKING:
 
     from cervella_rag.chat.assistant import Assistant
     from cervella_rag.chat.voices import Voices
-    from cervella_rag.domain import Answer, IndexReport, Question, Retrieval, Root, VoiceState
+    from cervella_rag.domain import (
+        Answer,
+        IndexReport,
+        Question,
+        Retrieval,
+        Root,
+        Verification,
+        VoiceState,
+    )
+    from cervella_rag.indexing.backup import BackupReport
     from cervella_rag.indexing.indexer import Indexer
     from cervella_rag.llm.models import ModelEntry
     from cervella_rag.protocols import LLM, Embedder, PromptWriter, VectorStore
@@ -240,7 +251,7 @@ def make_assistant(
     return Assistant(
         retriever=shared or make_retriever(settings),
         voices=make_voices(settings, writer, templates),
-        conversations=SQLConversationStore(settings.home / "conversations.sqlite"),
+        conversations=SQLConversationStore(_conversations(settings)),
         persona=persona,
         quoter=MemoryOnlyLLM(templates),
         answer_hits=settings.retrieval.answer_hits,
@@ -318,7 +329,40 @@ def make_app(settings: Settings) -> FastAPI:
     retriever = make_retriever(settings, embedder, store)
     indexer = make_indexer(settings, embedder, store)
     jobs = IndexJobs(lambda progress: indexer.run(find_roots(settings, store=store), progress=progress))
+    if settings.memory.watch:
+        jobs.watch(lambda run, stop: _watch_in_server(settings, store, run, stop))
     return create_app(settings.api, retriever, make_assistant(settings, retriever, stays=True), jobs)
+
+
+def _watch_in_server(
+    settings: Settings, store: VectorStore, run: Callable[[], IndexReport], stop: threading.Event
+) -> None:
+    import logging
+
+    from cervella_rag.indexing.watcher import watch_roots
+
+    log = logging.getLogger("cervella_rag.watch")
+    watch_roots(
+        find_roots(settings, store=store),
+        run,
+        stop=stop,
+        tell=lambda report: log.info("generation %d, %d files", report.generation, report.documents),
+        fail=lambda error: log.warning("%s", error),
+    )
+
+
+def watch(
+    settings: Settings,
+    roots: Sequence[Root],
+    stop: threading.Event,
+    tell: Callable[[IndexReport], None],
+    fail: Callable[[CervellaError], None],
+) -> None:
+    """Keep the index at the state of the folders until stopped. See `indexing.watcher`."""
+    from cervella_rag.indexing.watcher import watch_roots
+
+    indexer = make_indexer(settings)
+    watch_roots(roots, lambda: indexer.run(roots), stop=stop, tell=tell, fail=fail)
 
 
 def voice_states(settings: Settings, language: str) -> tuple[VoiceState, ...]:
@@ -380,12 +424,14 @@ def make_question(text: str, **filters: str | None) -> Question:
     return Question(text, filters=checked.to_domain())
 
 
-def outer_shape(value: IndexReport | Retrieval | Answer | Stats) -> dict[str, Any]:
+def outer_shape(value: IndexReport | Retrieval | Answer | Stats | Verification) -> dict[str, Any]:
     """Return a result as the HTTP door shows it, so that `--json` and the API never differ."""
     from cervella_rag.api import schemas
-    from cervella_rag.domain import Answer, IndexReport, Retrieval
+    from cervella_rag.domain import Answer, IndexReport, Retrieval, Verification
 
     match value:
+        case Verification():
+            return schemas.VerificationModel.model_validate(value).model_dump(mode="json")
         case IndexReport():
             return schemas.IndexReportModel.model_validate(value).model_dump(mode="json")
         case Retrieval():
@@ -405,6 +451,29 @@ def count_index(settings: Settings) -> Stats:
     from cervella_rag.retrieval.stats import count
 
     return count(make_retriever(settings).reader())
+
+
+def verify_index(settings: Settings) -> Verification:
+    """Compare the folders that were indexed with the index. See `Indexer.verify`."""
+    return make_indexer(settings).verify(find_roots(settings))
+
+
+def back_up(settings: Settings, file: Path) -> BackupReport:
+    """Copy index and conversations to a file. See `indexing.backup`."""
+    from cervella_rag.indexing.backup import back_up as write
+
+    return write(make_store(settings), _conversations(settings), file, str(settings.home))
+
+
+def restore(settings: Settings, file: Path) -> BackupReport:
+    """Bring back what a backup holds. See `indexing.backup`."""
+    from cervella_rag.indexing.backup import restore as read
+
+    return read(make_store(settings), _conversations(settings), file)
+
+
+def _conversations(settings: Settings) -> Path:
+    return settings.home / "conversations.sqlite"
 
 
 def evaluate_retrieval(

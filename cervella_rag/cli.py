@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import sys
+import threading
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -72,20 +73,51 @@ def index(
     paths: Annotated[list[Path] | None, typer.Argument(help=say("arg_paths"))] = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help=say("opt_rebuild"))] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help=say("opt_dry_run"))] = False,
+    accept_deletions: Annotated[
+        bool, typer.Option("--accept-deletions", help=say("opt_accept_deletions"))
+    ] = False,
+    forget: Annotated[str | None, typer.Option("--forget", help=say("opt_forget"))] = None,
     as_json: Json = False,
 ) -> None:
     """Bring the index to the state of the folders."""
     settings = bootstrap.load_settings()
+    if forget is not None:
+        chunks = bootstrap.make_indexer(settings).forget(forget)
+        terminal.show_forgotten(forget, chunks)
+        return
     roots = bootstrap.find_roots(settings, paths or ())
     indexer = bootstrap.make_indexer(settings)
     with terminal.progress_bar() as progress:
-        report = indexer.run(roots, rebuild=rebuild, dry_run=dry_run, progress=progress)
+        report = indexer.run(
+            roots,
+            rebuild=rebuild,
+            dry_run=dry_run,
+            accept_deletions=accept_deletions,
+            progress=progress,
+        )
     if as_json:
         _print_json(bootstrap.outer_shape(report))
     else:
         terminal.show_report(report, dry_run=dry_run)
     if report.refused:
         raise typer.Exit(EXIT_REFUSED)
+
+
+@app.command(help=say("help_watch"))
+def watch(
+    paths: Annotated[list[Path] | None, typer.Argument(help=say("arg_paths"))] = None,
+) -> None:
+    """Keep the index at the state of the folders."""
+    settings = bootstrap.load_settings()
+    roots = bootstrap.find_roots(settings, paths or ())
+    err.print(safe(say("watching", places=", ".join(str(root.location) for root in roots))), style="dim")
+    bootstrap.watch(
+        settings,
+        roots,
+        threading.Event(),
+        tell=lambda report: terminal.show_report(report, dry_run=False),
+        fail=terminal.show_error,
+    )
 
 
 @app.command(help=say("help_search"))
@@ -187,13 +219,38 @@ def _voice_without(settings: Settings) -> str | None:
 
 
 @app.command(help=say("help_stats"))
-def stats(as_json: Json = False) -> None:
-    """Tell what the index holds."""
+def stats(
+    verify: Annotated[bool, typer.Option("--verify", help=say("opt_verify"))] = False, as_json: Json = False
+) -> None:
+    """Tell what the index holds, or whether it is the image of the folders."""
+    if verify:
+        verification = bootstrap.verify_index(bootstrap.load_settings())
+        if as_json:
+            _print_json(bootstrap.outer_shape(verification))
+        else:
+            terminal.show_verification(verification)
+        if verification.differences:
+            raise typer.Exit(1)
+        return
     counted = bootstrap.count_index(bootstrap.load_settings())
     if as_json:
         _print_json(bootstrap.outer_shape(counted))
     else:
         terminal.show_stats(counted)
+
+
+@app.command(help=say("help_backup"))
+def backup(file: Annotated[Path, typer.Argument(help=say("arg_backup"))]) -> None:
+    """Copy everything she keeps to a file."""
+    report = bootstrap.back_up(bootstrap.load_settings(), file)
+    terminal.show_backup("backed_up", file, report)
+
+
+@app.command(help=say("help_restore"))
+def restore(file: Annotated[Path, typer.Argument(help=say("arg_backup"))]) -> None:
+    """Bring back what a backup holds."""
+    report = bootstrap.restore(bootstrap.load_settings(), file)
+    terminal.show_backup("restored", file, report)
 
 
 @app.command(help=say("help_doctor"))

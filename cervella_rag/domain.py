@@ -389,6 +389,35 @@ class IndexReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Difference:
+    """A file whose place in the index is not as the folders are.
+
+    Attributes:
+        problem: "missing" from the index, "changed" since, "gone" from the folders without being
+            retired, "elsewhere" (its other places differ), "retired" though it is there, or "broken"
+            (its chunks are not those that its content gives).
+    """
+
+    root: str
+    path: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Folders and index compared, file by file.
+
+    Attributes:
+        files: Files in the folders that belong in the index.
+        retired: Paths the index remembers of files that are gone.
+    """
+
+    differences: tuple[Difference, ...]
+    files: int
+    retired: int
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """What she is doing while no word has come yet; `done` of `total` where it can be counted."""
 

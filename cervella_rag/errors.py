@@ -5,6 +5,10 @@ CervellaError
 │   ├── InvalidSettingError
 │   ├── RootMissingError
 │   ├── MemoryEmptyError
+│   ├── MemoryVanishedError
+│   ├── PathUnknownError
+│   ├── PathPresentError
+│   ├── BackupFileError
 │   ├── IndexAbsentError
 │   ├── IndexMismatchError
 │   ├── StoreNameTakenError
@@ -100,6 +104,30 @@ class MemoryEmptyError(ConfigurationError):
     """The folders hold nothing that can be indexed."""
 
     code: ClassVar[str] = "memory_empty"
+
+
+class MemoryVanishedError(ConfigurationError):
+    """Most files of a folder are gone at once, which looks like a mistake; nothing was changed."""
+
+    code: ClassVar[str] = "memory_vanished"
+
+
+class PathUnknownError(ConfigurationError):
+    """The index knows no file of that path."""
+
+    code: ClassVar[str] = "path_unknown"
+
+
+class PathPresentError(ConfigurationError):
+    """A file that should be forgotten is still in its folder, from where it would come back."""
+
+    code: ClassVar[str] = "path_present"
+
+
+class BackupFileError(ConfigurationError):
+    """A backup cannot be written, or is not as it was written."""
+
+    code: ClassVar[str] = "backup_file"
 
 
 class IndexAbsentError(ConfigurationError):

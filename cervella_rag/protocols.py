@@ -204,6 +204,10 @@ class StoreWriter(Protocol):
         """Make the next generation the current one; readers see it whole or not at all."""
         ...
 
+    def purge(self) -> None:
+        """Remove what only earlier generations held; a reader that is still in one may fail."""
+        ...
+
 
 class VectorStore(Protocol):
     """Keeps generations of points; any number of readers, one writer."""

@@ -92,6 +92,9 @@ class MemorySettings(_Group):
     volatile: list[str] = Field(
         VOLATILE, description="Patterns of files rewritten in place, which age quickly."
     )
+    watch: bool = Field(
+        False, description="`serve` also watches the folders and keeps the index up to date."
+    )
     max_file_bytes: int = Field(5_000_000, ge=1, description="Larger files are refused, in bytes.")
 
     @field_validator("skip")

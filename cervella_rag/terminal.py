@@ -6,7 +6,8 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,8 +19,18 @@ from cervella_rag.domain import Done, Sources, Status, Token
 from cervella_rag.messages import locale_language, message
 
 if TYPE_CHECKING:
-    from cervella_rag.domain import Answer, Citation, Event, Hit, IndexReport, Retrieval, VoiceState
+    from cervella_rag.domain import (
+        Answer,
+        Citation,
+        Event,
+        Hit,
+        IndexReport,
+        Retrieval,
+        Verification,
+        VoiceState,
+    )
     from cervella_rag.errors import CervellaError
+    from cervella_rag.indexing.backup import BackupReport
     from cervella_rag.retrieval.stats import Stats
 
 _DIRECTIONS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -112,6 +123,35 @@ def show_report(report: IndexReport, *, dry_run: bool) -> None:
     seconds = f"{report.took_ms / 1000:.1f}"
     totals = {name: getattr(report, name) for name in ("documents", "chunks", "generation")}
     out.print(say("would_index") if dry_run else say("indexed", seconds=seconds, **totals))
+
+
+def show_forgotten(path: str, chunks: int) -> None:
+    """Print what was removed for good."""
+    out.print(safe(say("forgotten", path=path, chunks=chunks)))
+
+
+def show_backup(done: Literal["backed_up", "restored"], file: Path, report: BackupReport) -> None:
+    """Print what was copied or brought back."""
+    told = {
+        "path": file,
+        "documents": report.documents,
+        "chunks": report.chunks,
+        "conversations": say("with_conversations")
+        if report.has_conversations
+        else say("without_conversations"),
+    }
+    out.print(safe(say("backed_up", **told) if done == "backed_up" else say("restored", **told)))
+
+
+def show_verification(verification: Verification) -> None:
+    """Print how folders and index differ, file by file."""
+    if not verification.differences:
+        out.print(say("verified", files=verification.files, retired=verification.retired))
+        return
+    out.print(say("differs", count=len(verification.differences)), style="yellow")
+    for difference in verification.differences:
+        problem = say(f"problem_{difference.problem}")
+        out.print(safe(f"  {difference.root}: {difference.path}: {problem}"))
 
 
 def show_hits(retrieval: Retrieval, *, explain: bool) -> None:

@@ -68,7 +68,9 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         warming = asyncio.create_task(to_thread.run_sync(_warm, retriever))
         waking = asyncio.create_task(assistant.voices.wake())
+        jobs.begin()
         yield
+        jobs.end()
         await asyncio.gather(warming, waking, return_exceptions=True)
         await assistant.aclose()
 

@@ -40,6 +40,8 @@ class IndexJobs:
     def __init__(self, run: Callable[[Progress], IndexReport]) -> None:
         self._run = run
         self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._watch: Callable[[Callable[[], IndexReport], threading.Event], None] | None = None
         self.last = Job()
 
     def start(self) -> str:
@@ -52,6 +54,28 @@ class IndexJobs:
         # A daemon, so that stopping the server never waits: an unpublished generation is dropped.
         threading.Thread(target=self._work, name="index", daemon=True).start()
         return job_id
+
+    def watch(self, watch: Callable[[Callable[[], IndexReport], threading.Event], None]) -> None:
+        """Let `watch` start runs too, in a thread of its own; they are told of like any other."""
+        self._watch = watch
+
+    def begin(self) -> None:
+        """Start watching, if it was asked for."""
+        if self._watch:
+            thread = threading.Thread(
+                target=self._watch, args=(self._watched_run, self._stop), name="watch", daemon=True
+            )
+            thread.start()
+
+    def end(self) -> None:
+        """Stop watching."""
+        self._stop.set()
+
+    def _watched_run(self) -> IndexReport:
+        report = self._run(lambda stage, done, total: None)
+        if self.last.state != "running":
+            self.last = Job(state="done", job_id=self.last.job_id, report=report)
+        return report
 
     def _work(self) -> None:
         try:

@@ -288,6 +288,22 @@ class IndexReportModel(_FromAttributes):
     dropped_roots: dict[str, str]
 
 
+class DifferenceModel(_FromAttributes):
+    """A file whose place in the index is not as the folders are."""
+
+    root: str
+    path: str
+    problem: Literal["missing", "changed", "gone", "elsewhere", "retired", "broken"]
+
+
+class VerificationModel(_FromAttributes):
+    """Folders and index compared; no difference means that one is the image of the other."""
+
+    differences: list[DifferenceModel]
+    files: int
+    retired: int
+
+
 class JobStarted(BaseModel):
     """A re-index that was accepted."""
 

@@ -13,9 +13,25 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain
 
-from cervella_rag.domain import Chunk, IndexReport, Metadata, Point, Root, Scan
-from cervella_rag.errors import MemoryEmptyError
-from cervella_rag.indexing.plan import Key, Plan, Stored, plan, stored_documents
+from cervella_rag.domain import (
+    Chunk,
+    IndexReport,
+    Metadata,
+    Point,
+    Root,
+    Scan,
+    Source,
+    Verification,
+)
+from cervella_rag.errors import (
+    IndexAbsentError,
+    MemoryEmptyError,
+    MemoryVanishedError,
+    PathPresentError,
+    PathUnknownError,
+)
+from cervella_rag.indexing.plan import Key, Plan, Stored, is_refused, plan, stored_documents
+from cervella_rag.indexing.verify import verify
 from cervella_rag.memory.chunker import Chunker
 from cervella_rag.memory.lexical import encode_document
 from cervella_rag.memory.sncp import DocumentReader, Place, relate
@@ -52,13 +68,15 @@ class Indexer:
         *,
         rebuild: bool = False,
         dry_run: bool = False,
+        accept_deletions: bool = False,
         progress: Progress = lambda stage, done, total: None,
     ) -> IndexReport:
         """Read the roots and publish a new generation if anything changed.
 
         Raises:
             RootMissingError: A root cannot be listed.
-            MemoryEmptyError: A root holds nothing to index; the index stays as it is.
+            MemoryEmptyError, MemoryVanishedError: A root holds nothing to index, or most of its files are
+                gone, and `accept_deletions` was not asked for; the index stays as it is.
             IndexMismatchError: The index was made otherwise and `rebuild` was not asked for.
             IndexLockedError: Another process is writing.
             EmbedderError, StoreError: A part failed; the index stays as it is.
@@ -69,8 +87,10 @@ class Indexer:
             if current and not rebuild:
                 current.manifest.require(self._parts.embedder, self._parts.chunking)
             scan = self._parts.sources.read(roots)
-            _check_not_empty(roots, scan)
             stored = stored_documents(current.chunks()) if current else {}
+            if not (accept_deletions and current):
+                _check_not_empty(roots, scan)
+                _check_not_vanished(roots, scan, stored)
             todo = plan(scan, frozenset(root.name for root in roots), stored, rebuild=rebuild)
             locations = {root.name: str(root.location) for root in roots}
             before = current.manifest.roots if current else {}
@@ -93,6 +113,48 @@ class Indexer:
             roots=locations,
             dropped_roots={name: place for name, place in before.items() if name not in locations},
         )
+
+    def verify(self, roots: Sequence[Root]) -> Verification:
+        """Compare folders and index, file by file; nothing is written.
+
+        Raises:
+            IndexAbsentError: There is no index.
+            RootMissingError, IndexMismatchError, StoreError: They cannot be compared.
+        """
+        reader = self._parts.store.read()
+        if reader is None:
+            raise IndexAbsentError(home="CERVELLA_HOME")
+        reader.manifest.require(self._parts.embedder, self._parts.chunking)
+        return verify(self._parts.sources.read(roots), stored_documents(reader.chunks()), self._cut)
+
+    def _cut(self, source: Source, paths: tuple[str, ...]) -> frozenset[str]:
+        document = self._parts.documents.read(source, paths)
+        return frozenset(chunk.chunk_id for chunk in self._parts.chunker.chunk(document))
+
+    def forget(self, path: str) -> int:
+        """Remove every document that was at `path` and is gone from the folders; return its chunks' number.
+
+        Raises:
+            PathUnknownError: The index knows no such path.
+            PathPresentError: The file is still there, and would come back.
+        """
+        with self._parts.store.write() as writer:
+            current = writer.current
+            stored = stored_documents(current.chunks()) if current else {}
+            known = [document for document in stored.values() if path in document.paths]
+            if current is None or not known:
+                raise PathUnknownError(path=path)
+            if any(not document.retired for document in known):
+                raise PathPresentError(path=path)
+            gone = [chunk.chunk_id for document in known for chunk in document.chunks]
+            writer.begin(dimension=current.manifest.dimension, fresh=False)
+            writer.delete(gone)
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            writer.publish(
+                replace(current.manifest, generation=writer.generation, created=now, chunks=writer.count())
+            )
+            writer.purge()  # for good: no earlier generation may keep it
+        return len(gone)
 
     def _read(self, job: _Job) -> list[Chunk]:
         """Read and cut every document to write."""
@@ -125,7 +187,7 @@ class Indexer:
         A chunk whose indexed text was in a document that is replaced, moved or retired keeps its
         vector.
         """
-        vectors = {} if job.rebuild else _known_vectors(job)
+        vectors = {} if job.rebuild else _known_vectors(job, chunks)
         missing = [chunk.index_text for chunk in chunks if chunk.index_text not in vectors]
         for start in range(0, len(missing), _BATCH):
             batch = missing[start : start + _BATCH]
@@ -176,6 +238,30 @@ def _check_not_empty(roots: Iterable[Root], scan: Scan) -> None:
             )
 
 
+_MOST_GONE = 0.5
+_FEWEST_GONE = 10
+
+
+def _check_not_vanished(roots: Iterable[Root], scan: Scan, stored: Mapping[Key, Stored]) -> None:
+    """Refuse to retire most of a root at once; what only moved within it or changed is there."""
+    places = {(source.root, source.path) for source in scan.sources}
+    contents = {(source.root, source.sha256) for source in scan.sources}
+    for root in roots:
+        live = [
+            (key, path)
+            for key, document in stored.items()
+            if key.root == root.name
+            and not document.retired
+            and not is_refused(key.root, document.paths, scan)
+            for path in document.paths
+        ]
+        gone = [
+            path for key, path in live if (root.name, path) not in places and tuple(key) not in contents
+        ]
+        if len(gone) >= _FEWEST_GONE and len(gone) > _MOST_GONE * len(live):
+            raise MemoryVanishedError(path=str(root.location), gone=len(gone), known=len(live))
+
+
 def _neighbours(stored: Mapping[Key, Stored]) -> dict[Place, Metadata]:
     return {
         (key.root, path): document.chunks[0].metadata
@@ -212,9 +298,20 @@ def _live_files(job: _Job) -> int:
     return sum(len(document.paths) for document in kept) + sum(len(paths) for _, paths in job.todo.write)
 
 
-def _known_vectors(job: _Job) -> dict[str, tuple[float, ...]]:
-    """Vectors by indexed text, of the documents that this run replaces or retires."""
+def _known_vectors(job: _Job, chunks: Sequence[Chunk]) -> dict[str, tuple[float, ...]]:
+    """Vectors by indexed text, of the documents that this run replaces, moves or retires.
+
+    The same lines of the same content keep their vector under another file name too, though the name
+    is part of what was embedded: what they say has not changed.
+    """
     keys = chain(job.todo.drop, (key for key, _ in job.todo.retire))
-    texts = {chunk.chunk_id: chunk.index_text for key in keys for chunk in job.stored[key].chunks}
-    vectors = job.writer.current.vectors(list(texts)) if job.writer.current else {}
-    return {texts[chunk_id]: vector for chunk_id, vector in vectors.items()}
+    known = {chunk.chunk_id: chunk for key in keys for chunk in job.stored[key].chunks}
+    vectors = job.writer.current.vectors(list(known)) if job.writer.current else {}
+    by_text = {known[chunk_id].index_text: vector for chunk_id, vector in vectors.items()}
+    by_place = {_place(known[chunk_id]): vector for chunk_id, vector in vectors.items()}
+    renamed = {chunk.index_text: by_place[_place(chunk)] for chunk in chunks if _place(chunk) in by_place}
+    return renamed | by_text
+
+
+def _place(chunk: Chunk) -> tuple[str, str, int, int, str]:
+    return chunk.root, chunk.sha256, chunk.start_line, chunk.end_line, chunk.text

@@ -74,7 +74,7 @@ def plan(scan: Scan, roots: frozenset[str], stored: Mapping[Key, Stored], *, reb
         stored: What the index holds.
         rebuild: Write every document, changed or not.
     """
-    present = _by_content(scan)
+    present = by_content(scan)
     sha_now = {(key.root, path): key.sha256 for key, sources in present.items() for path in sources}
     sha_before = _places(stored)
     counts: Counter[str] = Counter()
@@ -95,7 +95,7 @@ def plan(scan: Scan, roots: frozenset[str], stored: Mapping[Key, Stored], *, reb
     absent = {key: document for key, document in stored.items() if key not in present}
     retire: list[tuple[Key, tuple[str, ...]]] = []
     for key, document in absent.items():
-        if key.root in roots and (document.retired or _is_refused(key.root, document.paths, scan)):
+        if key.root in roots and (document.retired or is_refused(key.root, document.paths, scan)):
             continue  # what is known of it stays
         missed = _missed(key.root, document.paths, scan, sha_now) if key.root in roots else ()
         if missed:
@@ -107,7 +107,8 @@ def plan(scan: Scan, roots: frozenset[str], stored: Mapping[Key, Stored], *, reb
     return Plan(tuple(write), tuple(retire), tuple(drop), counts)
 
 
-def _is_refused(root: str, paths: Iterable[str], scan: Scan) -> bool:
+def is_refused(root: str, paths: Iterable[str], scan: Scan) -> bool:
+    """Tell whether one of the paths could not be read this time, so that nothing is known of it."""
     entries = [refused.path for refused in scan.refused if refused.root == root]
     return any(_listed(path, entries) for path in paths)
 
@@ -131,7 +132,7 @@ def _outcome(before: str | None, now: str, something_left: bool) -> str:
     return "moved" if something_left else "added"
 
 
-def _by_content(scan: Scan) -> dict[Key, dict[str, Source]]:
+def by_content(scan: Scan) -> dict[Key, dict[str, Source]]:
     """Sources by content; the path nearest to its root comes first and names the document."""
     groups: dict[Key, dict[str, Source]] = defaultdict(dict)
     for source in sorted(scan.sources, key=lambda source: (source.path.count("/"), source.path)):

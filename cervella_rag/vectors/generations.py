@@ -18,7 +18,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -72,7 +72,8 @@ class EmbeddedStore:
         """See `VectorStore`."""
         with locked(self._folder / "lock"):
             self._sweep()
-            writer = Writer(self._folder, self._read_to_replace() if afresh else self.read())
+            current = self._read_to_replace() if afresh else self.read()
+            writer = Writer(self._folder, current, self._sweep)
             try:
                 yield writer
             finally:
@@ -97,12 +98,12 @@ class EmbeddedStore:
             raise StoreError(reason=f"{folder / 'manifest.json'}: {error}") from error
         return EdgeShard.load(folder / "shard", manifest)
 
-    def _sweep(self) -> None:
+    def _sweep(self, kept: int = _KEPT) -> None:
         """Delete what a writer that died left behind and generations nobody can ask for."""
         for leftover in self._folder.glob("next-*"):
             shutil.rmtree(leftover)
         current, published = self._current(), _published(self._folder)
-        keep = [name for name in published if name <= current][-_KEPT:]
+        keep = [name for name in published if name <= current][-kept:]
         for name in set(published) - set(keep):
             shutil.rmtree(self._folder / "generations" / name)
 
@@ -110,8 +111,9 @@ class EmbeddedStore:
 class Writer:
     """The `StoreWriter` of the embedded engine; made by `EmbeddedStore.write`."""
 
-    def __init__(self, folder: Path, current: StoreReader | None) -> None:
+    def __init__(self, folder: Path, current: StoreReader | None, sweep: Callable[[int], None]) -> None:
         self._folder = folder
+        self._sweep = sweep
         self._staging = folder / f"next-{os.getpid()}"
         self._shard: EdgeShard | None = None
         self.current = current
@@ -156,6 +158,10 @@ class Writer:
         _sync(pointer)
         pointer.replace(self._folder / "current")
         _sync(self._folder)
+
+    def purge(self) -> None:
+        """See `StoreWriter`."""
+        self._sweep(1)
 
     def discard(self) -> None:
         """Drop what was not published."""

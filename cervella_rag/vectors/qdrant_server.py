@@ -170,6 +170,14 @@ class Writer:
             self._move_alias(collection)
         self._collection = ""
 
+    def purge(self) -> None:
+        """See `StoreWriter`."""
+        if current := self._read():
+            past = models.Range(lte=current.manifest.generation)
+            these = models.Filter(must=[models.FieldCondition(key=GONE, range=past)])
+            selector = models.FilterSelector(filter=these)
+            self._wire.call(self._wire.client.delete, current.collection, selector)
+
     def discard(self) -> None:
         """Drop what was not published, and nothing else; what cannot be told apart now is for the next."""
         collection, self._collection = self._collection, ""

@@ -1,0 +1,156 @@
+"""What was backed up comes back whole, to any store, or nothing is changed."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import stat
+import tarfile
+import uuid
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cervella_rag.chat.conversations import SQLConversationStore
+from cervella_rag.domain import Turn
+from cervella_rag.errors import BackupFileError, IndexAbsentError
+from cervella_rag.indexing.backup import back_up, restore
+from cervella_rag.memory.sources import name_roots
+from cervella_rag.protocols import VectorStore
+from cervella_rag.settings import Settings
+from cervella_rag.vectors.generations import EmbeddedStore
+
+from .conftest import HashEmbedder, make_indexer
+
+TURN = Turn(
+    "1", "Quanto tiene il forno?", "Sei ore [1].", "memory_only", "", True, "stop", (), "2026-01-11"
+)
+
+
+def contents(store: VectorStore) -> tuple[dict[str, object], dict[str, tuple[float, ...]]]:
+    reader = store.read()
+    assert reader
+    chunks = {chunk.chunk_id: chunk for chunk in reader.chunks()}
+    return dict(chunks), reader.vectors(list(chunks))
+
+
+def keep_a_turn(file: Path) -> None:
+    async def begin() -> None:
+        await SQLConversationStore(file).begin(replace(TURN, turn_id=str(uuid.uuid4())))
+
+    asyncio.run(begin())
+
+
+def questions(file: Path) -> list[str]:
+    async def ask() -> list[str]:
+        return [card.title for card in await SQLConversationStore(file).list(10)]
+
+    return asyncio.run(ask())
+
+
+@pytest.fixture
+def backup(january: Path, store: EmbeddedStore, settings: Settings, tmp_path: Path) -> Path:
+    """A backup of the January fixture, a retired file in it, with one conversation."""
+    indexer, roots = make_indexer(store, HashEmbedder(), settings), name_roots([january])
+    indexer.run(roots)
+    next(january.rglob("LEZIONE*")).unlink()
+    indexer.run(roots)
+    keep_a_turn(tmp_path / "home" / "conversations.sqlite")
+    back_up(store, tmp_path / "home" / "conversations.sqlite", tmp_path / "copia.tar.gz", "home")
+    return tmp_path / "copia.tar.gz"
+
+
+def test_everything_comes_back_to_any_store(
+    backup: Path, store: EmbeddedStore, any_store: VectorStore, tmp_path: Path
+) -> None:
+    conversations = tmp_path / "altrove" / "conversations.sqlite"
+    report = restore(any_store, conversations, backup)
+    (chunks, vectors), (before, vectors_before) = contents(any_store), contents(store)
+    assert chunks == before
+    assert report.chunks == len(before)
+    for chunk_id, vector in vectors_before.items():
+        np.testing.assert_allclose(vectors[chunk_id], vector, rtol=1e-5)
+    assert questions(conversations) == [TURN.question]
+
+
+def test_what_was_restored_is_the_image_of_the_folders(
+    backup: Path, any_store: VectorStore, january: Path, settings: Settings, tmp_path: Path
+) -> None:
+    restore(any_store, tmp_path / "c.sqlite", backup)
+    indexer = make_indexer(any_store, HashEmbedder(), settings)
+    verified = indexer.verify(name_roots([january]))
+    assert (verified.differences, verified.retired) == ((), 1)
+    assert indexer.run(name_roots([january])).embedded == 0
+
+
+def test_a_restore_keeps_what_was_said_since_beside_it(backup: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    keep_a_turn(home / "conversations.sqlite")
+    restore(EmbeddedStore(home / "index"), home / "conversations.sqlite", backup)
+    assert questions(home / "conversations.sqlite") == [TURN.question]
+    assert questions(home / "conversations.before-restore.sqlite") == [TURN.question] * 2
+
+
+def test_only_its_owner_may_read_it(backup: Path) -> None:
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o600
+
+
+def test_a_backup_is_not_written_over(backup: Path, store: EmbeddedStore, tmp_path: Path) -> None:
+    before = backup.read_bytes()
+    with pytest.raises(BackupFileError, match="there already"):
+        back_up(store, tmp_path / "none", backup, "home")
+    assert backup.read_bytes() == before
+
+
+def test_nothing_is_backed_up_without_an_index(tmp_path: Path) -> None:
+    with pytest.raises(IndexAbsentError):
+        back_up(EmbeddedStore(tmp_path / "i"), tmp_path / "c", tmp_path / "b.tar.gz", "home")
+    assert not (tmp_path / "b.tar.gz").exists()
+
+
+def changed(backup: Path, name: str, content: bytes) -> None:
+    with tarfile.open(backup) as archive:
+        parts = {member.name: archive.extractfile(member) for member in archive}
+        contents = {part: file.read() for part, file in parts.items() if file}
+    with tarfile.open(backup, "w:gz") as archive:
+        for part, data in {**contents, name: content}.items():
+            information = tarfile.TarInfo(part)
+            information.size = len(data)
+            archive.addfile(information, io.BytesIO(data))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("chunks.jsonl", b"{}\n"),
+        ("vectors.npy", b"\x93NUMPY"),
+        ("conversations.sqlite", b"SQLite format 3\0"),
+        ("about.json", b'{"format": 7}'),
+        ("about.json", b"[]"),
+    ],
+)
+def test_a_damaged_backup_changes_nothing(
+    backup: Path, store: EmbeddedStore, tmp_path: Path, name: str, content: bytes
+) -> None:
+    changed(backup, name, content)
+    before = contents(store)
+    with pytest.raises(BackupFileError, match="Nothing was changed"):
+        restore(store, tmp_path / "home" / "conversations.sqlite", backup)
+    assert contents(store) == before
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", None])
+def test_what_is_no_backup_is_told(tmp_path: Path, store: EmbeddedStore, content: bytes | None) -> None:
+    file = tmp_path / "altro.tar.gz"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(BackupFileError, match=r"altro\.tar\.gz"):
+        restore(store, tmp_path / "c.sqlite", file)
+
+
+def test_a_backup_cut_in_the_middle_is_told(backup: Path, store: EmbeddedStore, tmp_path: Path) -> None:
+    backup.write_bytes(backup.read_bytes()[: backup.stat().st_size // 2])
+    with pytest.raises(BackupFileError):
+        restore(store, tmp_path / "c.sqlite", backup)
