@@ -1,0 +1,101 @@
+"""The HTTP door: the application over shared parts, and the process that serves it."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from cervella_rag.bootstrap.index import (
+    find_roots,
+    make_embedder,
+    make_indexer,
+    make_retriever,
+    make_store,
+)
+from cervella_rag.bootstrap.voices import make_assistant
+from cervella_rag.errors import HostRefusedError, PortTakenError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from cervella_rag.domain import IndexReport
+    from cervella_rag.protocols import VectorStore
+    from cervella_rag.settings import Settings
+
+
+def make_app(settings: Settings) -> FastAPI:
+    """Return the HTTP application."""
+    from cervella_rag.api.app import create_app
+    from cervella_rag.api.jobs import IndexJobs
+
+    embedder, store = make_embedder(settings), make_store(settings)
+    retriever = make_retriever(settings, embedder, store)
+    indexer = make_indexer(settings, embedder, store)
+    jobs = IndexJobs(lambda progress: indexer.run(find_roots(settings, store=store), progress=progress))
+    if settings.memory.watch:
+        jobs.watch(lambda run, stop: _watch_in_server(settings, store, run, stop))
+    return create_app(settings.api, retriever, make_assistant(settings, retriever, stays=True), jobs)
+
+
+def _watch_in_server(
+    settings: Settings, store: VectorStore, run: Callable[[], IndexReport], stop: threading.Event
+) -> None:
+    import logging
+
+    from cervella_rag.indexing.watcher import watch_roots
+
+    log = logging.getLogger("cervella_rag.watch")
+    watch_roots(
+        find_roots(settings, store=store),
+        run,
+        stop=stop,
+        tell=lambda report: log.info("generation %d, %d files", report.generation, report.documents),
+        fail=lambda error: log.warning("%s", error),
+    )
+
+
+def serve(settings: Settings, *, host: str, port: int, announce: Callable[[str, int], None]) -> None:
+    """Serve until told to stop.
+
+    Raises:
+        HostRefusedError: The address is not this machine's loopback, and there are no keys.
+        PortTakenError: Another program listens there.
+    """
+    import ipaddress
+    import logging
+
+    import uvicorn
+
+    try:
+        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:
+        address = None
+    if not (address and address.is_loopback) and not settings.api.keys:
+        raise HostRefusedError(host=host)
+    listening = _listen(host, port)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # what is asked of a model is not for the log
+    shown = f"[{host}]" if ":" in host else host
+    is_any = address is not None and address.is_unspecified  # which is no name that anybody calls
+    hosts = [*settings.api.allowed_hosts, *([] if is_any else [shown])]
+    api = settings.api.model_copy(update={"allowed_hosts": hosts})
+    app = make_app(settings.model_copy(update={"api": api}))
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
+    announce(shown, port)
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Take the port before anything is loaded, so that a taken one is told at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen()
+    except OSError as error:
+        listening.close()
+        raise PortTakenError(host=host, port=port, reason=error.strerror, other=port % 65535 + 1) from error
+    return listening

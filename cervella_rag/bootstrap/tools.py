@@ -1,0 +1,84 @@
+"""What the command line does beside answering: questions from words, results as JSON, copies, measures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cervella_rag.bootstrap.index import make_retriever, make_store
+from cervella_rag.bootstrap.voices import conversations_file
+from cervella_rag.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from cervella_rag.domain import Answer, IndexReport, Question, Retrieval, Verification
+    from cervella_rag.indexing.backup import BackupReport
+    from cervella_rag.retrieval.stats import Stats
+    from cervella_rag.settings import Settings
+
+
+def make_question(text: str, **filters: str | None) -> Question:
+    """Return a question with its filters checked.
+
+    Raises:
+        InvalidRequestError: A filter cannot be used.
+    """
+    from pydantic import ValidationError
+
+    from cervella_rag.api.schemas import FiltersModel
+    from cervella_rag.domain import Question
+
+    try:
+        checked = FiltersModel.model_validate(filters)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InvalidRequestError(field=str(first["loc"][0]), reason=first["msg"]) from error
+    return Question(text, filters=checked.to_domain())
+
+
+def outer_shape(value: IndexReport | Retrieval | Answer | Stats | Verification) -> dict[str, Any]:
+    """Return a result as the HTTP door shows it, so that `--json` and the API never differ."""
+    from cervella_rag.api import schemas
+    from cervella_rag.domain import Answer, IndexReport, Retrieval, Verification
+
+    match value:
+        case Verification():
+            return schemas.VerificationModel.model_validate(value).model_dump(mode="json")
+        case IndexReport():
+            return schemas.IndexReportModel.model_validate(value).model_dump(mode="json")
+        case Retrieval():
+            return schemas.SearchResponse.of(value).model_dump(mode="json")
+        case Answer():
+            return schemas.AnswerModel.of(value).model_dump(mode="json")
+        case _:
+            return schemas.StatsModel.of(value).model_dump(mode="json")
+
+
+def back_up(settings: Settings, file: Path) -> BackupReport:
+    """Copy index and conversations to a file. See `indexing.backup`."""
+    from cervella_rag.indexing.backup import back_up as write
+
+    return write(make_store(settings), conversations_file(settings), file, str(settings.home))
+
+
+def restore(settings: Settings, file: Path) -> BackupReport:
+    """Bring back what a backup holds. See `indexing.backup`."""
+    from cervella_rag.indexing.backup import restore as read
+
+    return read(make_store(settings), conversations_file(settings), file)
+
+
+def evaluate_retrieval(
+    settings: Settings, file: Path, progress: Callable[[int, int], None]
+) -> dict[str, Any]:
+    """Measure retrieval on an evaluation file. See `evaluation.retrieval`."""
+    from dataclasses import asdict
+
+    from cervella_rag.evaluation.retrieval import evaluate, read_items
+
+    items = read_items(file)
+    retriever = make_retriever(settings)
+    retriever.warm()
+    manifest = retriever.reader().manifest
+    made = {key: asdict(manifest)[key] for key in ("generation", "chunks", "embedder", "chunking")}
+    return {"file": file.name, "index": made, **evaluate(retriever, items, progress)}

@@ -1,0 +1,164 @@
+"""Hits to answers: which voices, in which order, and the assistant that speaks through them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cervella_rag.bootstrap.index import make_retriever
+from cervella_rag.errors import ExtraMissingError, InvalidSettingError
+
+if TYPE_CHECKING:
+    from cervella_rag.chat.assistant import Assistant
+    from cervella_rag.chat.voices import Voices
+    from cervella_rag.domain import VoiceState
+    from cervella_rag.llm.models import ModelEntry
+    from cervella_rag.protocols import LLM, PromptWriter
+    from cervella_rag.retrieval.retriever import Retriever
+    from cervella_rag.settings import Settings
+    from cervella_rag.templates import Templates
+
+
+def make_assistant(
+    settings: Settings, shared: Retriever | None = None, *, stays: bool = False
+) -> Assistant:
+    """Return what answers.
+
+    Args:
+        settings: What is configured.
+        shared: A retriever that is there already.
+        stays: This process will be asked again, so a voice may prepare for it.
+
+    Raises:
+        AuthoringError: The persona cannot be used.
+        ConfigurationError: The voice that is asked for cannot be.
+    """
+    from cervella_rag.chat.assistant import Assistant
+    from cervella_rag.chat.conversations import SQLConversationStore
+    from cervella_rag.chat.prompt import PromptWriter
+    from cervella_rag.llm.memory_only import MemoryOnlyLLM
+    from cervella_rag.memory.language import detect_language
+    from cervella_rag.persona.persona import read_persona
+    from cervella_rag.resources import resource
+    from cervella_rag.templates import Templates
+
+    sheets, templates = resource("prompts") / "personas", Templates(resource("prompts"))
+    persona = read_persona(sheets / f"{settings.persona.name}.yaml", settings.persona.partner)
+    writer = PromptWriter(persona, templates, settings.llm.memory_tokens)
+    return Assistant(
+        retriever=shared or make_retriever(settings),
+        voices=make_voices(settings, writer, templates),
+        conversations=SQLConversationStore(conversations_file(settings)),
+        persona=persona,
+        quoter=MemoryOnlyLLM(templates),
+        answer_hits=settings.retrieval.answer_hits,
+        history_turns=settings.conversations.history_turns,
+        detect_language=detect_language,
+        stays=stays,
+    )
+
+
+def make_voices(settings: Settings, writer: PromptWriter, templates: Templates) -> Voices:
+    """Return the voices: the one that is asked for, or all that are configured, in order."""
+    from cervella_rag.chat.voices import Voices
+
+    wanted = settings.llm.voice
+    names = [wanted] if wanted != "auto" else ["ollama", "openai", "llama_cpp", "memory_only"]
+    voices = [_make_voice(name, settings, writer, templates) for name in names]
+    return Voices([voice for voice in voices if voice], settings.llm.rest_seconds)
+
+
+def _make_voice(name: str, settings: Settings, writer: PromptWriter, templates: Templates) -> LLM | None:
+    """Return a voice, or None for one that nothing is configured for where `auto` may do without."""
+    from cervella_rag.domain import Window
+    from cervella_rag.llm.speech import Patience
+
+    llm = settings.llm
+    window = Window(llm.context_tokens, llm.answer_tokens, llm.compact)
+    patience = Patience(llm.first_token_seconds, llm.between_tokens_seconds)
+    match name:
+        case "ollama":
+            from cervella_rag.llm.ollama import OllamaLLM, OllamaOptions
+
+            ollama = OllamaOptions(llm.ollama_url, llm.ollama_model, llm.ollama_keep_alive, llm.temperature)
+            return OllamaLLM(ollama, writer, window, patience)
+        case "openai" if llm.openai_url:
+            from cervella_rag.llm.openai_compatible import OpenAICompatibleLLM, OpenAIOptions
+
+            key = llm.openai_key.get_secret_value()
+            server = OpenAIOptions(llm.openai_url, llm.openai_model, key, llm.temperature, llm.openai_extra)
+            return OpenAICompatibleLLM(server, writer, window, patience)
+        case "openai" if llm.voice == name:
+            raise InvalidSettingError(
+                variable="CERVELLA_LLM__OPENAI_URL", value=None, reason=f"the voice {name!r} needs it"
+            )
+        case "llama_cpp" if (model := _model_file(settings)) or llm.voice == name:
+            from cervella_rag.llm.llama_cpp import LlamaCppLLM
+            from cervella_rag.llm.llama_engine import LlamaCppOptions
+
+            engine = LlamaCppOptions(
+                model=(model or settings.home / "models" / "demo").expanduser(),
+                states=settings.home / "models" / "states",
+                batch_tokens=llm.llama_cpp_batch_tokens,
+                threads=llm.llama_cpp_threads,
+            )
+            narrow = Window(llm.llama_cpp_context_tokens, llm.answer_tokens, compact=True)
+            return LlamaCppLLM(engine, writer, narrow, patience)
+        case "memory_only":
+            from cervella_rag.llm.memory_only import MemoryOnlyLLM
+
+            return MemoryOnlyLLM(templates)
+    return None
+
+
+def _model_file(settings: Settings) -> Path | None:
+    from cervella_rag.llm.models import fetched
+
+    return settings.llm.llama_cpp_model or fetched(settings.home / "models")
+
+
+def conversations_file(settings: Settings) -> Path:
+    """Return where conversations are kept."""
+    return settings.home / "conversations.sqlite"
+
+
+def voice_states(settings: Settings, language: str) -> tuple[VoiceState, ...]:
+    """Return every voice's health, in the order in which they would be asked."""
+
+    async def ask() -> tuple[VoiceState, ...]:
+        voices = make_assistant(settings).voices
+        try:
+            return await voices.states(language)
+        finally:
+            await voices.aclose()
+
+    return asyncio.run(ask())
+
+
+def find_model(name: str) -> ModelEntry:
+    """Return a model that can be fetched. See `llm.models`."""
+    from cervella_rag.llm.models import find_model as find
+
+    return find(name)
+
+
+def fetch_model(settings: Settings, name: str, progress: Callable[[str, int, int], None]) -> Path:
+    """Fetch a model; where the in-process voice is installed and will speak, let it read its persona."""
+    from cervella_rag.llm.llama_cpp import LlamaCppLLM
+    from cervella_rag.llm.models import ModelFetcher
+
+    file = ModelFetcher(settings.home / "models", progress).fetch(name, find_model(name))
+    voices = make_assistant(settings).voices.voices
+    voice = next((voice for voice in voices if isinstance(voice, LlamaCppLLM)), None)
+    if voice:
+        progress("prepare", 0, 1)
+        try:
+            voice.warm()
+        except ExtraMissingError:
+            return file  # the file is there for another program; `ask` tells what is missing
+        finally:
+            asyncio.run(voice.aclose())
+        progress("prepare", 1, 1)
+    return file
