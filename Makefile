@@ -22,7 +22,7 @@ export CERVELLA_LLM__VOICE := $(VOICE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format docs env clean
+.PHONY: help run test chaos check format docs env clean
 
 help: ## Print the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -37,6 +37,9 @@ run: $(VENV)/.installed ## Install, index, get a voice, answer a sample question
 
 test: $(VENV)/.installed-dev$(HEAVY) ## Run the tests (ARGS="-k name" for some, HEAVY=1 with torch)
 	@$(BIN)/python -m pytest $(ARGS)
+
+chaos: $(VENV)/.installed-dev ## Kill writers at N random moments while others read (N=200)
+	@$(BIN)/python tests/chaos.py $(or $(N),200)
 
 check: $(VENV)/.installed-dev ## Format, lint, types, imports, generated docs
 	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .

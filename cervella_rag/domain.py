@@ -6,6 +6,7 @@ order in which data flows.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -142,13 +143,16 @@ class Document:
     """Text and metadata read from one source, with every place that holds the same bytes.
 
     Attributes:
+        source: What was read, secrets and personal data replaced by placeholders.
         paths: All paths with exactly this content under the same root; the first one is its own.
+        redacted: How many placeholders there are, by rule.
     """
 
     source: Source
     metadata: Metadata
     blocks: tuple[Block, ...]
     paths: tuple[str, ...]
+    redacted: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,6 +390,7 @@ class IndexReport:
     took_ms: float = 0.0
     roots: dict[str, str] = field(default_factory=dict)
     dropped_roots: dict[str, str] = field(default_factory=dict)
+    redacted: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

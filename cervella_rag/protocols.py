@@ -73,6 +73,7 @@ class Made(TypedDict):
     format: int
     embedder: str
     chunking: str
+    redaction: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,8 @@ class Manifest:
         created: When it was published, ISO with offset.
         documents: Files of the memory in it, retired ones not counted.
         chunks: Points in it, retired ones included.
+        redaction: Name of the rules by which secrets were taken out; another one means that some may be
+            in it still.
     """
 
     format: int
@@ -99,20 +102,27 @@ class Manifest:
     created: str
     documents: int
     chunks: int
+    redaction: str = "none"
 
     @staticmethod
-    def wanted(embedder: Embedder | None, chunking: str) -> Made:
+    def wanted(embedder: Embedder | None, chunking: str, redaction: str) -> Made:
         """Return what an index must have been made with to be used with these parts."""
-        return Made(format=FORMAT, embedder=embedder.name if embedder else "none", chunking=chunking)
+        name = embedder.name if embedder else "none"
+        return Made(format=FORMAT, embedder=name, chunking=chunking, redaction=redaction)
 
-    def require(self, embedder: Embedder | None, chunking: str) -> None:
+    def require(self, embedder: Embedder | None, chunking: str, redaction: str) -> None:
         """Make sure this generation can be used with these parts; loads no model.
 
         Raises:
             IndexMismatchError: It was made otherwise; the error says how, and what to run.
         """
-        made = Made(format=self.format, embedder=self.embedder, chunking=self.chunking)
-        wanted = self.wanted(embedder, chunking)
+        made = Made(
+            format=self.format,
+            embedder=self.embedder,
+            chunking=self.chunking,
+            redaction=self.redaction,
+        )
+        wanted = self.wanted(embedder, chunking, redaction)
         if made != wanted:
             raise IndexMismatchError(made=_describe(made), wanted=_describe(wanted))
 
@@ -130,7 +140,7 @@ class Manifest:
 
 
 def _describe(made: Made) -> str:
-    return "embedder {embedder}, chunking {chunking}, format {format}".format(**made)
+    return "embedder {embedder}, chunking {chunking}, redaction {redaction}, format {format}".format(**made)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ PRESETS: dict[str, tuple[int, int]] = {"350/50": (350, 50), "400/50": (400, 50),
 
 SKIP_RULES: dict[str, list[str]] = {
     "template": ["_TEMPLATE_*", "*_TEMPLATE.md"],
+    "private": ["private/", "privato/", "privata/", "privati/", "personale/", "personal/", "riservato/"],
     "secret": ["secrets/", "*.secret.*", ".env", ".env.*", "*.pem", "*.key", "id_rsa*", "id_ed25519*"],
     "generated": ["**/reports/daily/*", "**/reports/weekly/*", "compliance_*.txt"],
     "machinery": [".git/", "node_modules/", "__pycache__/", ".venv/", "venv/", ".DS_Store"],
@@ -85,6 +86,11 @@ class MemorySettings(_Group):
         SKIP_RULES,
         description="Rules that leave files out: name -> patterns as in .gitignore. Replaces the defaults.",
     )
+    deny: dict[str, list[str]] = Field(
+        {},
+        description="Patterns left out of one root: its name -> patterns as in .gitignore, for example a"
+        " project's folder. What was indexed before goes with the next run.",
+    )
     text_suffixes: list[str] = Field(
         TEXT_SUFFIXES,
         description="File endings that are read as text; others are skipped by the rule `not_text`.",
@@ -97,7 +103,7 @@ class MemorySettings(_Group):
     )
     max_file_bytes: int = Field(5_000_000, ge=1, description="Larger files are refused, in bytes.")
 
-    @field_validator("skip")
+    @field_validator("skip", "deny")
     @classmethod
     def _patterns(cls, value: dict[str, list[str]]) -> dict[str, list[str]]:
         for name, lines in value.items():
@@ -111,6 +117,12 @@ class MemorySettings(_Group):
     @classmethod
     def _several(cls, value: object) -> object:
         return [path for path in value.split(os.pathsep) if path] if isinstance(value, str) else value
+
+
+class RedactionSettings(_Group):
+    """What is taken out before anything is embedded, stored or shown. A change asks for a rebuild."""
+
+    off: list[str] = Field([], description="Names of rules that are not applied (docs/privacy.md).")
 
 
 class ChunkingSettings(_Group):
@@ -345,6 +357,7 @@ class Settings(BaseSettings):
         Path("~/.local/share/cervella"), description="Folder of the index and other kept data."
     )
     memory: MemorySettings = MemorySettings()
+    redaction: RedactionSettings = RedactionSettings()
     chunking: ChunkingSettings = ChunkingSettings()
     embedder: EmbedderSettings = EmbedderSettings()
     qdrant: QdrantSettings = QdrantSettings()

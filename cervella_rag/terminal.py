@@ -116,6 +116,9 @@ def show_report(report: IndexReport, *, dry_run: bool) -> None:
         err.print(safe(say("refused", count=len(report.refused))), style="yellow")
     for refusal in report.refused:
         err.print(f"  {safe(refusal.path)}: {safe(refusal.reason)}")
+    if report.redacted:
+        found = ", ".join(f"{rule} {count}" for rule, count in sorted(report.redacted.items()))
+        err.print(safe(say("redacted", found=found)), style="yellow")
     names = ["added", "changed", "moved", "retired", "removed", "unchanged", "embedded"]
     for name, place in report.dropped_roots.items():
         err.print(safe(say("dropped_root", name=name, place=place)), style="yellow")

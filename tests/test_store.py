@@ -238,6 +238,32 @@ def test_what_a_dead_writer_left_is_swept(tmp_path: Path) -> None:
     assert not list((tmp_path / "index").glob("next-*"))
 
 
+def test_opening_a_generation_does_not_disturb_a_writer(tmp_path: Path) -> None:
+    publish(EmbeddedStore(tmp_path / "index"))
+    is_over = threading.Event()
+    failures: list[StoreError] = []
+
+    def read() -> None:
+        while not is_over.wait(0.02):  # opening holds the interpreter, and the writer needs it too
+            try:
+                EmbeddedStore(tmp_path / "index").read()
+            except StoreError as error:
+                failures.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for generation in range(2, 8):
+            with EmbeddedStore(tmp_path / "index").write() as writer:
+                writer.begin(dimension=2, fresh=False)
+                writer.publish(manifest(generation))
+    finally:
+        is_over.set()
+        reader.join()
+    assert failures == []
+    assert not list((tmp_path / "index").glob("swept-*"))
+
+
 @pytest.mark.parametrize("damage", ["{", "{}"])
 def test_a_damaged_manifest_is_a_clear_error(tmp_path: Path, damage: str) -> None:
     publish(EmbeddedStore(tmp_path / "index"))

@@ -286,6 +286,7 @@ class IndexReportModel(_FromAttributes):
     took_ms: float
     roots: dict[str, str]
     dropped_roots: dict[str, str]
+    redacted: dict[str, int]
 
 
 class DifferenceModel(_FromAttributes):

@@ -13,6 +13,7 @@ from cervella_rag.messages import locale_language
 if TYPE_CHECKING:
     from cervella_rag.domain import IndexReport, Root, Verification
     from cervella_rag.indexing.indexer import Indexer
+    from cervella_rag.memory.redaction import Redactor
     from cervella_rag.protocols import Embedder, VectorStore
     from cervella_rag.retrieval.retriever import Retriever
     from cervella_rag.retrieval.stats import Stats
@@ -94,6 +95,22 @@ def _prefixes(settings: Settings, model: str) -> Prefixes | None:
     return Prefixes(card.query if query is None else query, card.document if document is None else document)
 
 
+def make_redactor(settings: Settings) -> Redactor:
+    """Return what takes secrets and personal data out of texts.
+
+    Raises:
+        InvalidSettingError: A rule that is off is no rule.
+    """
+    from cervella_rag.memory.redaction import Redactor
+
+    try:
+        return Redactor(settings.redaction.off)
+    except ValueError as error:
+        raise InvalidSettingError(
+            variable="CERVELLA_REDACTION__OFF", value=settings.redaction.off, reason=error
+        ) from error
+
+
 def make_store(settings: Settings) -> VectorStore:
     """Return the vector store: on a server where one is configured, else embedded."""
     if settings.qdrant.url is None:
@@ -151,14 +168,16 @@ def make_indexer(
     from cervella_rag.memory.sources import SourceReader
     from cervella_rag.settings import SKIP_RULES
 
-    memory, chunking = settings.memory, settings.chunking
+    memory, chunking, redactor = settings.memory, settings.chunking, make_redactor(settings)
     return Indexer(
         IndexerParts(
             sources=SourceReader(memory, own_data=settings.home),
+            redaction=redactor.name,
             documents=DocumentReader(
                 volatile=memory.volatile,
                 template=SKIP_RULES["template"],
                 detect_language=detect_language,
+                redactor=redactor,
             ),
             chunker=Chunker(chunking.size_tokens, chunking.overlap_tokens, _split_long_text),
             chunking=chunking.preset,
@@ -189,6 +208,7 @@ def make_retriever(
         lexical_votes=settings.retrieval.lexical_votes,
         question_characters=settings.retrieval.question_characters,
         language=locale_language(),
+        redaction=make_redactor(settings).name,
     )
     return Retriever(store or make_store(settings), shared or make_embedder(settings), options)
 

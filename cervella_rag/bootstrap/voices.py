@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cervella_rag.bootstrap.index import make_retriever
+from cervella_rag.bootstrap.index import make_redactor, make_retriever
 from cervella_rag.errors import ExtraMissingError, InvalidSettingError
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def make_assistant(
         conversations=SQLConversationStore(conversations_file(settings)),
         persona=persona,
         quoter=MemoryOnlyLLM(templates),
+        redactor=make_redactor(settings),
         answer_hits=settings.retrieval.answer_hits,
         history_turns=settings.conversations.history_turns,
         detect_language=detect_language,

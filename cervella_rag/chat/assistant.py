@@ -32,6 +32,7 @@ from cervella_rag.domain import (
 from cervella_rag.errors import ConversationStoreError, ConversationUnknownError
 from cervella_rag.marks import MARK
 from cervella_rag.memory.lexical import stems, words
+from cervella_rag.memory.redaction import Redactor, StreamRedactor
 from cervella_rag.persona.persona import Persona
 from cervella_rag.protocols import LLM, ConversationStore
 from cervella_rag.retrieval.retriever import Retriever
@@ -47,6 +48,7 @@ class Assistant:
     """Answers questions from memory.
 
     Attributes:
+        redactor: Takes secrets out of what is asked, before it is sent or kept, and of what a voice says.
         answer_hits: How many hits an answer may draw from.
         history_turns: How many turns a voice is reminded of, at most.
         quoter: Says the memory itself where a voice only gave the question back.
@@ -60,6 +62,7 @@ class Assistant:
     conversations: ConversationStore
     persona: Persona
     quoter: LLM
+    redactor: Redactor
     answer_hits: int
     history_turns: int
     detect_language: Callable[[str], str]
@@ -79,6 +82,7 @@ class Assistant:
         """
         clock = _Clock()
         brings_history = bool(question.history)
+        question = self._redacted(question)
         if conversation_id is not None:
             conversation = await self.conversations.read(conversation_id)
             question = replace(question, history=self._newest(conversation.history))
@@ -87,7 +91,8 @@ class Assistant:
         yield Status("retrieved")
         prompt = await to_thread.run_sync(lambda: self._prompt(retrieval))
         yield Sources(prompt.citations)
-        turn = _Turn(prompt, CitationCheck(prompt.citations, prompt.hits), clock)
+        check = CitationCheck(prompt.citations, prompt.hits)
+        turn = _Turn(prompt, check, clock, StreamRedactor(self.redactor))
         async with aclosing(self.voices.stream(prompt)) as voice:
             async for event in voice:
                 if shown := turn.hear(event):
@@ -119,6 +124,12 @@ class Assistant:
     async def aclose(self) -> None:
         """Let go of the voices' connections and models."""
         await self.voices.aclose()
+
+    def _redacted(self, question: Question) -> Question:
+        history = tuple(
+            Message(said.role, self.redactor.redact(said.content).text) for said in question.history
+        )
+        return replace(question, text=self.redactor.redact(question.text).text, history=history)
 
     def _newest(self, history: Sequence[Message]) -> tuple[Message, ...]:
         return tuple(history[max(0, len(history) - 2 * self.history_turns) :])
@@ -189,13 +200,17 @@ class Assistant:
 class _Turn:
     """What was said so far, and how it ended."""
 
-    def __init__(self, prompt: Prompt, check: CitationCheck, clock: _Clock) -> None:
+    def __init__(
+        self, prompt: Prompt, check: CitationCheck, clock: _Clock, redactor: StreamRedactor
+    ) -> None:
         self.prompt = prompt
+        self.redactor = redactor
         self.check = check
         self.clock = clock
         self.text = ""
         self.spoken = Spoken("", "")
         self.is_echo = False
+        self._is_quote = False
         self._quotes = False
 
     def hear(self, event: VoiceEvent) -> Status | Token | None:
@@ -203,7 +218,10 @@ class _Turn:
         match event:
             case Token(piece, is_quote):
                 self.clock.mark("first_token")
-                return self._say(self.check.feed(piece, is_quote=is_quote))
+                self._is_quote = is_quote
+                # The memory's own words were redacted when they were read.
+                shown = piece if is_quote else self.redactor.feed(piece)
+                return self._say(self.check.feed(shown, is_quote=is_quote))
             case Status():
                 return event
             case Spoken():
@@ -212,7 +230,8 @@ class _Turn:
 
     def rest(self) -> Token | None:
         """Return what was held back to the end."""
-        rest = self._say(self.check.finish())
+        held = self.check.feed(self.redactor.finish(), is_quote=self._is_quote)
+        rest = self._say(held + self.check.finish())
         self.is_echo = self.prompt.grounded and self.spoken.mode != "memory_only" and self._only_repeats()
         return rest
 

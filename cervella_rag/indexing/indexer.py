@@ -8,6 +8,7 @@ seen. A file that could not be read this time keeps what is known of it.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -46,7 +47,11 @@ _BATCH = 64
 
 @dataclass(frozen=True, slots=True)
 class IndexerParts:
-    """What an indexer is made of; an embedder of None makes a lexical-only index."""
+    """What an indexer is made of; an embedder of None makes a lexical-only index.
+
+    Attributes:
+        redaction: Name of the rules by which `documents` takes secrets out.
+    """
 
     sources: SourceReader
     documents: DocumentReader
@@ -54,6 +59,12 @@ class IndexerParts:
     chunking: str
     embedder: Embedder | None
     store: VectorStore
+    redaction: str = "none"
+
+    @property
+    def made(self) -> tuple[Embedder | None, str, str]:
+        """What an index must have been made with."""
+        return self.embedder, self.chunking, self.redaction
 
 
 class Indexer:
@@ -85,7 +96,7 @@ class Indexer:
         with self._parts.store.write(afresh=rebuild) as writer:
             current = writer.current
             if current and not rebuild:
-                current.manifest.require(self._parts.embedder, self._parts.chunking)
+                current.manifest.require(*self._parts.made)
             scan = self._parts.sources.read(roots)
             stored = stored_documents(current.chunks()) if current else {}
             if not (accept_deletions and current):
@@ -95,9 +106,9 @@ class Indexer:
             locations = {root.name: str(root.location) for root in roots}
             before = current.manifest.roots if current else {}
             is_same = todo.is_empty and current is not None and before == locations
-            embedded = 0
+            embedded, redacted = 0, Counter[str]()
             if not (dry_run or is_same):
-                job = _Job(todo, stored, writer, rebuild, progress)
+                job = _Job(todo, stored, writer, rebuild, progress, redacted)
                 embedded = self._fill(job, [*self._read(job), *_carried(job)])
                 self._publish(job, locations)
         reader = self._parts.store.read()
@@ -105,6 +116,7 @@ class Indexer:
             **todo.counts,
             skipped=scan.skipped,
             refused=scan.refused,
+            redacted=dict(redacted),
             documents=reader.manifest.documents if reader else 0,
             chunks=reader.manifest.chunks if reader else 0,
             embedded=embedded,
@@ -124,7 +136,7 @@ class Indexer:
         reader = self._parts.store.read()
         if reader is None:
             raise IndexAbsentError(home="CERVELLA_HOME")
-        reader.manifest.require(self._parts.embedder, self._parts.chunking)
+        reader.manifest.require(*self._parts.made)
         return verify(self._parts.sources.read(roots), stored_documents(reader.chunks()), self._cut)
 
     def _cut(self, source: Source, paths: tuple[str, ...]) -> frozenset[str]:
@@ -162,6 +174,7 @@ class Indexer:
         documents = []
         for done, (source, paths) in enumerate(job.todo.write, 1):
             documents.append(self._parts.documents.read(source, paths))
+            job.redacted.update(documents[-1].redacted)
             job.progress("read", done, total)
         related = relate(documents, _neighbours(job.stored))
         return [chunk for document in related for chunk in self._parts.chunker.chunk(document)]
@@ -207,7 +220,7 @@ class Indexer:
     def _publish(self, job: _Job, locations: dict[str, str]) -> None:
         job.writer.publish(
             Manifest(
-                **Manifest.wanted(self._parts.embedder, self._parts.chunking),
+                **Manifest.wanted(*self._parts.made),
                 dimension=self._dimension(job),
                 generation=job.writer.generation,
                 roots=locations,
@@ -227,6 +240,7 @@ class _Job:
     writer: StoreWriter
     rebuild: bool
     progress: Progress
+    redacted: Counter[str]
 
 
 def _check_not_empty(roots: Iterable[Root], scan: Scan) -> None:

@@ -19,6 +19,8 @@ _ABBREVIATIONS = frozenset(
     """.split()
 )
 _LONGEST_ABBREVIATION = 10
+_LEAST_CHARACTERS_PER_TOKEN = 1
+_MANY = 20
 _END = re.compile(r"(?<=[.!?…;])[\"'»)\]*_]*\s+(?=[^\s.,;:])")
 
 
@@ -47,7 +49,20 @@ def split_long_text(text: str, size_tokens: int) -> list[str]:
         tokenizer=_countable,
         chunking_tokenizer_fn=split_at_sentences,
     )
-    return [piece for piece in splitter.split_text(text) if piece.strip()]
+    return [
+        piece
+        for part in _bounded(text, size_tokens)
+        for piece in splitter.split_text(part)
+        if piece.strip()
+    ]
+
+
+def _bounded(text: str, size_tokens: int) -> list[str]:
+    """Cut a text with an endless word anywhere: the splitter takes 15 seconds for a megabyte of one."""
+    longest = size_tokens * _LEAST_CHARACTERS_PER_TOKEN
+    if not re.search(rf"\S{{{longest * _MANY}}}", text):
+        return [text]
+    return [text[start : start + longest] for start in range(0, len(text), longest)]
 
 
 def _countable(text: str) -> range:

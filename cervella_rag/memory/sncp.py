@@ -20,6 +20,7 @@ from cervella_rag.domain import Document, Kind, Metadata, Source
 from cervella_rag.memory.cleaning import clean_line
 from cervella_rag.memory.dates import find_date
 from cervella_rag.memory.markdown import parse_markdown, parse_plain
+from cervella_rag.memory.redaction import Redactor
 
 HEADER_LINES = 25
 FOOTER_LINES = 10
@@ -86,17 +87,28 @@ class DocumentReader:
         volatile: Patterns, as in .gitignore, of files that are rewritten in place.
         template: Patterns of empty forms.
         detect_language: Text to "it", "en" or "pt".
+        redactor: Takes secrets out before anything else is read; None leaves them in.
     """
 
     def __init__(
-        self, *, volatile: list[str], template: list[str], detect_language: Callable[[str], str]
+        self,
+        *,
+        volatile: list[str],
+        template: list[str],
+        detect_language: Callable[[str], str],
+        redactor: Redactor | None = None,
     ) -> None:
+        self._redactor = redactor
         self._volatile = GitIgnoreSpec.from_lines(volatile)
         self._template = GitIgnoreSpec.from_lines(template)
         self._detect_language = detect_language
 
     def read(self, source: Source, paths: tuple[str, ...]) -> Document:
         """Read one source; `paths` are all places with the same bytes, its own first."""
+        redacted: Mapping[str, int] = {}
+        if self._redactor:
+            clean = self._redactor.redact(source.text)
+            source, redacted = replace(source, text=clean.text), clean.found
         is_markdown = PurePosixPath(source.path).suffix.lower() in _MARKDOWN
         blocks = parse_markdown(source.text) if is_markdown else parse_plain(source.text)
         lines = source.text.split("\n")
@@ -117,7 +129,7 @@ class DocumentReader:
             volatile=self._volatile.match_file(source.path),
             template=self._template.match_file(source.path),
         )
-        return Document(source, metadata, blocks, paths)
+        return Document(source, metadata, blocks, paths, redacted)
 
 
 def relate(

@@ -76,6 +76,10 @@ class SourceReader:
             name: GitIgnoreSpec.from_lines(line.lower() for line in lines)
             for name, lines in settings.skip.items()
         }
+        self._denied = {
+            root: GitIgnoreSpec.from_lines(line.lower() for line in lines)
+            for root, lines in settings.deny.items()
+        }
 
     def read(self, roots: Iterable[Root]) -> Scan:
         """Read everything under `roots`, in path order; a file under two roots belongs to the first.
@@ -122,22 +126,27 @@ class SourceReader:
                 path = _relative(root, Path(entry.path))
                 if not entry.is_dir(follow_symlinks=False):
                     yield path, Path(entry.path)
-                elif rule := self._folder_rule(path + "/", Path(entry.path)):
+                elif rule := self._folder_rule(root, path + "/", Path(entry.path)):
                     skipped.append(Skipped(root.name, path + "/", rule))
                 else:
                     folders.append(Path(entry.path))
 
-    def _folder_rule(self, path: str, folder: Path) -> str | None:
-        return "own_data" if folder == self._own_data else self._rule(path)
+    def _folder_rule(self, root: Root, path: str, folder: Path) -> str | None:
+        return "own_data" if folder == self._own_data else self._rule(root, path)
 
-    def _rule(self, path: str) -> str | None:
-        return next((name for name, spec in self._rules.items() if spec.match_file(path.lower())), None)
+    def _rule(self, root: Root, path: str) -> str | None:
+        # A pattern's `.` matches no line end, and a folder's name may hold one.
+        plain = path.lower().replace("\n", " ").replace("\r", " ")
+        denied = self._denied.get(root.name)
+        if denied and denied.match_file(plain):
+            return "denied"
+        return next((name for name, spec in self._rules.items() if spec.match_file(plain)), None)
 
     def _read_file(self, root: Root, path: str, file: Path) -> Source | Skipped | Refused:
-        if excluded := self._exclusion(root, path, file):
-            return excluded
         try:
-            data = _read_bytes(file, self._max_bytes)
+            if excluded := self._exclusion(root, path, file):
+                return excluded
+            data = _read_bytes(file, self._max_bytes, root)
             text = _decode(data)
         except _UnreadableError as error:
             return Refused(root.name, path, str(error))
@@ -148,7 +157,7 @@ class SourceReader:
         return Source(root.name, path, hashlib.sha256(data).hexdigest(), text)
 
     def _exclusion(self, root: Root, path: str, file: Path) -> Skipped | Refused | None:
-        if rule := self._rule(path):
+        if rule := self._rule(root, path):
             return Skipped(root.name, path, rule)
         if file.is_symlink():
             return _judge_symlink(root, path, file)
@@ -162,8 +171,9 @@ class _UnreadableError(Exception):
 
 
 def _relative(root: Root, path: Path) -> str:
-    # A name that is not UTF-8 must still be shown and stored as text.
-    return os.fsencode(path.relative_to(root.location).as_posix()).decode("utf-8", "backslashreplace")
+    # A name that is not UTF-8 must still be shown and stored as text, and like no other file's.
+    raw = os.fsencode(path.relative_to(root.location).as_posix()).replace(b"\\", b"\\\\")
+    return raw.decode("utf-8", "backslashreplace")
 
 
 def _reason(error: OSError) -> str:
@@ -180,7 +190,7 @@ def _judge_symlink(root: Root, path: str, link: Path) -> Skipped | Refused:
     return Refused(root.name, path, "symbolic link that leaves its root")
 
 
-def _read_bytes(file: Path, limit: int) -> bytes:
+def _read_bytes(file: Path, limit: int, root: Root) -> bytes:
     # Opened without waiting and without following links, then checked on the open file: a name can
     # change between the check and the read, and opening a FIFO to read would hang.
     descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -188,6 +198,12 @@ def _read_bytes(file: Path, limit: int) -> bytes:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise _UnreadableError("not a regular file")
+        # A folder above it may have become a link since it was listed: what was opened must be what
+        # lies there, and that must lie within the root.
+        real = file.resolve(strict=True)
+        inside = real.is_relative_to(root.location.resolve())
+        if not inside or not os.path.samestat(real.stat(), status):
+            raise _UnreadableError("it moved while being read")
         data = handle.read(limit + 1)
     if len(data) > limit:
         raise _UnreadableError(f"larger than {limit:,} bytes (memory.max_file_bytes)")

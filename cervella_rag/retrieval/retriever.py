@@ -26,6 +26,7 @@ class RetrieverOptions:
     Attributes:
         home: Where the index is looked for; named when there is none.
         chunking: Preset the index must have been made with.
+        redaction: Name of the redaction rules it must have been made with.
         candidates: Chunks taken from each list before fusion.
         rrf_k: Constant of reciprocal rank fusion.
         lexical_votes: How often the lexical list counts for each time the dense one does.
@@ -40,6 +41,7 @@ class RetrieverOptions:
     lexical_votes: int
     question_characters: int
     language: str
+    redaction: str = "none"
 
 
 class Retriever:
@@ -90,7 +92,7 @@ class Retriever:
         reader = self._store.read()
         if reader is None:
             raise IndexAbsentError(home=self._options.home)
-        reader.manifest.require(self._embedder, self._options.chunking)
+        reader.manifest.require(self._embedder, self._options.chunking, self._options.redaction)
         return reader
 
     def warm(self) -> None:

@@ -3,7 +3,7 @@
     index/
       lock                  held by the writer, says who that is
       current               number of the published generation, replaced by renaming
-      generations/000007/   manifest.json and the shard, never written again
+      generations/000007/   manifest.json and the shard, its points never written again
       next-4711/            what the writer (process 4711) is filling
 
 The engine has no aliases and one process per open shard for writing. So the writer copies the
@@ -19,7 +19,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -99,13 +99,18 @@ class EmbeddedStore:
         return EdgeShard.load(folder / "shard", manifest)
 
     def _sweep(self, kept: int = _KEPT) -> None:
-        """Delete what a writer that died left behind and generations nobody can ask for."""
-        for leftover in self._folder.glob("next-*"):
-            shutil.rmtree(leftover)
+        """Delete what a writer that died left behind and generations nobody can ask for.
+
+        A generation is moved away first, because one that is being opened cannot be emptied: opening
+        writes into it. What resists is left to the next writer.
+        """
         current, published = self._current(), _published(self._folder)
         keep = [name for name in published if name <= current][-kept:]
         for name in set(published) - set(keep):
-            shutil.rmtree(self._folder / "generations" / name)
+            with suppress(OSError):
+                (self._folder / "generations" / name).rename(self._folder / f"swept-{name}-{os.getpid()}")
+        for leftover in (*self._folder.glob("next-*"), *self._folder.glob("swept-*")):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 class Writer:
@@ -122,12 +127,13 @@ class Writer:
     def begin(self, *, dimension: int, fresh: bool) -> None:
         """See `StoreWriter`."""
         shard = self._staging / "shard"
-        if fresh or self.current is None:
-            self._shard = EdgeShard.create(shard, dimension)
-        else:
-            name = _generation_name(self.current.manifest.generation)
-            _copy_sparse(self._folder / "generations" / name / "shard", shard)
-            self._shard = EdgeShard.load(shard)
+        with _files():
+            if fresh or self.current is None:
+                self._shard = EdgeShard.create(shard, dimension)
+            else:
+                name = _generation_name(self.current.manifest.generation)
+                _copy_sparse(self._folder / "generations" / name / "shard", shard)
+                self._shard = EdgeShard.load(shard)
 
     def delete(self, chunk_ids: Sequence[str]) -> None:
         """See `StoreWriter`."""
@@ -147,17 +153,18 @@ class Writer:
         shard.optimize()
         shard.close()
         self._shard = None
-        (self._staging / "manifest.json").write_text(json.dumps(asdict(manifest), indent=1))
-        target = self._folder / "generations" / _generation_name(manifest.generation)
-        target.parent.mkdir(exist_ok=True)
-        _sync_tree(self._staging)
-        self._staging.rename(target)
-        _sync(target.parent)
-        pointer = self._folder / "current.next"
-        pointer.write_text(target.name)
-        _sync(pointer)
-        pointer.replace(self._folder / "current")
-        _sync(self._folder)
+        with _files():
+            (self._staging / "manifest.json").write_text(json.dumps(asdict(manifest), indent=1))
+            target = self._folder / "generations" / _generation_name(manifest.generation)
+            target.parent.mkdir(exist_ok=True)
+            _sync_tree(self._staging)
+            self._staging.rename(target)
+            _sync(target.parent)
+            pointer = self._folder / "current.next"
+            pointer.write_text(target.name)
+            _sync(pointer)
+            pointer.replace(self._folder / "current")
+            _sync(self._folder)
 
     def purge(self) -> None:
         """See `StoreWriter`."""
@@ -174,6 +181,15 @@ class Writer:
         if self._shard is None:
             raise StoreError(reason="the next generation was not begun")
         return self._shard
+
+
+@contextmanager
+def _files() -> Iterator[None]:
+    """Map what a disk refuses: full, read-only, gone."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(reason=error) from error
 
 
 def _current(folder: Path) -> str:
@@ -201,8 +217,13 @@ def _generation_name(number: int) -> str:
 
 
 def _copy_sparse(source: Path, target: Path) -> None:
-    """Copy a folder, holes left as holes: the engine reserves much more than it fills."""
-    shutil.copytree(source, target, copy_function=_copy_file_sparse)
+    """Copy a folder, holes left as holes: the engine reserves much more than it fills.
+
+    Opening a generation rewrites its small files, each whole, by way of a temporary one: a reader that
+    is opening this one leaves such files for a moment, and they are no part of it.
+    """
+    temporary = shutil.ignore_patterns(".atomicwrite*")
+    shutil.copytree(source, target, copy_function=_copy_file_sparse, ignore=temporary)
 
 
 def _copy_file_sparse(source: str, target: str) -> None:
