@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -92,7 +93,7 @@ class Assistant:
         prompt = await to_thread.run_sync(lambda: self._prompt(retrieval))
         yield Sources(prompt.citations)
         check = CitationCheck(prompt.citations, prompt.hits)
-        turn = _Turn(prompt, check, clock, StreamRedactor(self.redactor))
+        turn = _Turn(prompt, check, clock, _Guard(StreamRedactor(self.redactor), self.persona.canary))
         async with aclosing(self.voices.stream(prompt)) as voice:
             async for event in voice:
                 if shown := turn.hear(event):
@@ -169,6 +170,7 @@ class Assistant:
                 "citations_added": check.added,
                 "citations_removed": check.removed,
                 "quoted_after_echo": turn.is_echo,
+                "canary_said": turn.guard.has_sung,
                 "passed_over": [asdict(voice) for voice in spoken.passed_over],
             },
         )
@@ -200,11 +202,9 @@ class Assistant:
 class _Turn:
     """What was said so far, and how it ended."""
 
-    def __init__(
-        self, prompt: Prompt, check: CitationCheck, clock: _Clock, redactor: StreamRedactor
-    ) -> None:
+    def __init__(self, prompt: Prompt, check: CitationCheck, clock: _Clock, guard: _Guard) -> None:
         self.prompt = prompt
-        self.redactor = redactor
+        self.guard = guard
         self.check = check
         self.clock = clock
         self.text = ""
@@ -220,7 +220,7 @@ class _Turn:
                 self.clock.mark("first_token")
                 self._is_quote = is_quote
                 # The memory's own words were redacted when they were read.
-                shown = piece if is_quote else self.redactor.feed(piece)
+                shown = piece if is_quote else self.guard.feed(piece)
                 return self._say(self.check.feed(shown, is_quote=is_quote))
             case Status():
                 return event
@@ -230,7 +230,7 @@ class _Turn:
 
     def rest(self) -> Token | None:
         """Return what was held back to the end."""
-        held = self.check.feed(self.redactor.finish(), is_quote=self._is_quote)
+        held = self.check.feed(self.guard.finish(), is_quote=self._is_quote)
         rest = self._say(held + self.check.finish())
         self.is_echo = self.prompt.grounded and self.spoken.mode != "memory_only" and self._only_repeats()
         return rest
@@ -249,6 +249,30 @@ class _Turn:
     def _say(self, checked: str) -> Token | None:
         self.text += checked
         return Token(checked) if checked else None
+
+
+class _Guard:
+    """What a voice must not say, taken out of what it says: secrets, and the sign of its instructions."""
+
+    def __init__(self, redactor: StreamRedactor, canary: str) -> None:
+        self._redactor = redactor
+        self._canary = re.compile(re.escape(canary), re.IGNORECASE)
+        self.has_sung = False
+
+    def feed(self, piece: str) -> str:
+        """Return what may be shown now; whole words only, so that the sign is never cut in two."""
+        return self._silenced(self._redactor.feed(piece))
+
+    def finish(self) -> str:
+        """Return what was held."""
+        return self._silenced(self._redactor.finish())
+
+    def _silenced(self, text: str) -> str:
+        shown, count = self._canary.subn("[redacted:canary]", text)
+        if count and not self.has_sung:
+            self.has_sung = True
+            _log.warning("a voice was reading its instructions aloud")
+        return shown
 
 
 class _Clock:

@@ -78,7 +78,9 @@ class PromptWriter:
     def _persona(self, window: Window) -> tuple[Message, ...]:
         sheet, partner = self.persona.sheet, self.persona.partner
         name = "system_compact" if window.compact else "system"
-        text = self.templates.render(f"chat/{name}.md.j2", persona=sheet, partner=partner)
+        text = self.templates.render(
+            f"chat/{name}.md.j2", persona=sheet, partner=partner, canary=self.persona.canary
+        )
         examples = sheet.compact.examples if window.compact else []
         turns = (
             message

@@ -77,6 +77,11 @@ class Persona:
     partner: str
     sha256: str
 
+    @property
+    def canary(self) -> str:
+        """A word of the full prompt that means nothing: whoever says it is reading the prompt aloud."""
+        return f"canarino-{self.sha256[:8]}"
+
 
 def read_persona(path: Path, partner: str) -> Persona:
     """Read a persona file.
