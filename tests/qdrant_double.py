@@ -28,6 +28,7 @@ class QdrantDouble:
     Attributes:
         key: Key that is asked for, "" for none.
         fault: "slow", "html", "overloaded" or "" for none; of every path but `/`.
+        failing: Beginning of a method and path that is refused for want of resources.
         deaf: Beginning of a method and path that is done and never answered, once.
         requests: Method and path of everything that was asked.
     """
@@ -37,6 +38,7 @@ class QdrantDouble:
         self.version = version
         self.fault = ""
         self.deaf = ""
+        self.failing = ""
         self.requests: list[str] = []
         self.url = ""
         self.local = QdrantClient(":memory:", force_disable_check_same_thread=True)
@@ -53,7 +55,7 @@ class QdrantDouble:
             return Response("all shards are ready", media_type="text/plain")
         if self.fault == "html":
             return HTMLResponse("<h1>It works!</h1>")
-        if self.fault == "overloaded":
+        if self.fault == "overloaded" or (self.failing and f"{method} {path}".startswith(self.failing)):
             return _failed(503, "Service internal error: too many requests in flight")
         with self._lock:
             answer = self._locked(method, path.strip("/").split("/"), body)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,18 +12,22 @@ import pytest
 
 from cervella_rag.domain import Verification
 from cervella_rag.errors import (
+    EmbedderError,
     IndexAbsentError,
     MemoryEmptyError,
     MemoryVanishedError,
     PathPresentError,
     PathUnknownError,
+    StoreUnavailableError,
 )
 from cervella_rag.indexing.indexer import Indexer
 from cervella_rag.memory.sources import name_roots
-from cervella_rag.protocols import VectorStore
+from cervella_rag.protocols import Vectors, VectorStore
 from cervella_rag.settings import Settings
+from cervella_rag.vectors.qdrant_server import QdrantStore
 
-from .conftest import HashEmbedder, make_indexer
+from .conftest import HashEmbedder, make_indexer, server_options
+from .qdrant_double import qdrant_double
 
 DECISION = "memoria/decisioni/20260110_SCELTA_DEL_FORNO.md"
 
@@ -173,3 +178,58 @@ def test_a_folder_that_was_rearranged_is_no_loss(
     assert (report.moved, report.retired, report.embedded) == (20, 0, 0)
     assert len(embedder.embedded) == before
     assert not indexer.verify(roots).differences
+
+
+class FailingEmbedder(HashEmbedder):
+    """Fails in the middle of its work, as a server does that is restarted."""
+
+    def __init__(self, good_batches: int) -> None:
+        super().__init__()
+        self.good_batches = good_batches
+
+    def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        """See `Embedder`."""
+        self.good_batches -= 1
+        if self.good_batches < 0:
+            raise EmbedderError(embedder=self.name, reason="connection reset")
+        return super().embed_documents(texts)
+
+
+@pytest.mark.parametrize("rebuild", [True, False])
+def test_an_embedder_that_fails_in_the_middle_loses_nothing(
+    any_store: VectorStore, tmp_path: Path, settings: Settings, rebuild: bool
+) -> None:
+    folder = many(tmp_path / "note", 5)
+    roots, good = name_roots([folder]), make_indexer(any_store, HashEmbedder(), settings)
+    good.run(roots)
+    for number in range(100):
+        (folder / f"nuova{number}.md").write_text(f"# Nuova {number}\n\nLa nuova numero {number}.\n")
+    with pytest.raises(EmbedderError, match="connection reset"):
+        make_indexer(any_store, FailingEmbedder(1), settings).run(roots, rebuild=rebuild)
+    reader = any_store.read()
+    assert reader
+    assert len(list(reader.chunks())) == 5
+    good.run(roots)
+    assert good.verify(roots) == Verification((), 105, 0)
+
+
+@pytest.mark.parametrize("asked", ["PUT /collections/", "POST /collections/", "PATCH /collections/"])
+def test_a_server_that_fails_in_the_middle_loses_nothing(
+    tmp_path: Path, settings: Settings, asked: str
+) -> None:
+    folder = many(tmp_path / "note", 5)
+    with qdrant_double() as double:
+        store = QdrantStore(server_options(double.url), tmp_path / "lock")
+        indexer, roots = make_indexer(store, HashEmbedder(), settings), name_roots([folder])
+        indexer.run(roots)
+        (folder / "00.md").write_text("# Nota 0\n\nRiscritta.\n")
+        (folder / "01.md").unlink()
+        double.failing = asked
+        with pytest.raises(StoreUnavailableError):
+            indexer.run(roots)
+        double.failing = ""
+        reader = store.read()
+        assert reader
+        assert sorted(chunk.path for chunk in reader.chunks()) == [f"{n:02}.md" for n in range(5)]
+        indexer.run(roots)
+        assert indexer.verify(roots) == Verification((), 4, 1)
