@@ -180,6 +180,7 @@ def _show_hit(hit: Hit, citation: Citation, explain: bool) -> None:
         str(metadata.kind),
         *([say("session", session=metadata.session)] if metadata.session else []),
         *([metadata.project] if metadata.project else []),
+        *([say("retired_hit", date=chunk.retired)] if chunk.retired else []),
     ]
     out.print(f"[bold]{citation.number}. {safe(chunk.path)}[/bold]  {safe(' · '.join(place))}")
     if chunk.headings:

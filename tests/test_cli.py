@@ -214,3 +214,31 @@ def test_an_evaluation_line_that_is_wrong_is_named(tmp_path: Path) -> None:
     result = cervella("eval", "retrieval", "eval.jsonl")
     assert result.returncode == 2
     assert "line 1" in result.stderr
+
+
+def test_a_file_that_is_gone_is_found_and_marked(january: Path) -> None:
+    assert cervella("index", january).returncode == 0
+    (january / "memoria/decisioni/20260110_SCELTA_DEL_FORNO.md").unlink()
+    assert cervella("index").returncode == 0
+    assert "retired file, last seen on 20" in cervella("search", "forno a legna").stdout
+    verified = cervella("stats", "--verify")
+    assert (verified.returncode, "1 retired: the index is their exact image" in verified.stdout) == (
+        0,
+        True,
+    )
+    (january / "nuova.md").write_text("# Nuova\n\nAppena scritta.\n")
+    differing = cervella("stats", "--verify")
+    assert (differing.returncode, "nuova.md: missing from the index" in differing.stdout) == (1, True)
+    forgotten = cervella("index", "--forget", "memoria/decisioni/20260110_SCELTA_DEL_FORNO.md")
+    assert forgotten.stdout.startswith("Forgotten memoria/decisioni/")
+    assert "SCELTA_DEL_FORNO" not in cervella("search", "forno a legna").stdout
+
+
+def test_a_backup_goes_out_and_back(january: Path, tmp_path: Path) -> None:
+    assert cervella("index", january).returncode == 0
+    out = cervella("backup", tmp_path / "copia.tar.gz")
+    assert (out.returncode, out.stdout.startswith("Copied 8 files")) == (0, True)
+    back = cervella("restore", tmp_path / "copia.tar.gz")
+    assert (back.returncode, back.stdout.startswith("Brought back 8 files")) == (0, True)
+    assert cervella("stats", "--verify").returncode == 0
+    assert cervella("restore", tmp_path / "manca.tar.gz").returncode == 2

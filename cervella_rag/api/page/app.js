@@ -2,7 +2,7 @@
 
 const TEXTS = {
   it: {
-    label: "La tua domanda", ask: "Chiedi", stop: "Ferma", lines: "righe", undated: "senza data",
+    label: "La tua domanda", ask: "Chiedi", stop: "Ferma", lines: "righe", retired: "file ritirato, visto il", undated: "senza data",
     mode: { memory_only: "solo memoria, senza modello", llama_cpp: "modello in processo" },
     stage: { retrieved: "cerco nella memoria…", loading: "carico il modello…", reading: "leggo…" },
     keyLabel: "Chiave", enter: "Entra", keyNeeded: "Serve la chiave.",
@@ -10,7 +10,7 @@ const TEXTS = {
     cut: { length: "Risposta tagliata alla lunghezza massima.", incomplete: "La risposta può essere incompleta." },
   },
   en: {
-    label: "Your question", ask: "Ask", stop: "Stop", lines: "lines", undated: "undated",
+    label: "Your question", ask: "Ask", stop: "Stop", lines: "lines", retired: "retired file, last seen", undated: "undated",
     mode: { memory_only: "memory only, no model", llama_cpp: "model in process" },
     stage: { retrieved: "searching the memory…", loading: "loading the model…", reading: "reading…" },
     keyLabel: "Key", enter: "Enter", keyNeeded: "A key is needed.",
@@ -152,6 +152,7 @@ function addSource(turn, source) {
   const details = add(turn, "details");
   const summary = add(details, "summary", "", `[${source.number}] ${source.path} `);
   add(summary, "small", "", `${text.lines} ${source.start_line}-${source.end_line} · ${source.date ?? text.undated}`);
+  if (source.retired) add(summary, "small", "", ` · ${text.retired} ${source.retired}`);
   if (source.headings.length) add(details, "small", "", source.headings.join(" > "));
   add(details, "pre", "", source.quote);
 }
