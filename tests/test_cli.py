@@ -183,13 +183,18 @@ def test_help_loads_no_model_and_no_server() -> None:
     assert result.stdout.strip() == "[]"
 
 
-def test_help_answers_at_once() -> None:
-    times = []
+def test_help_answers_as_soon_as_its_terminal_library_is_there() -> None:
+    """Beside the same interpreter with typer and rich alone, because a busy machine slows both."""
+    bare = [sys.executable, "-c", "import asyncio, rich.progress, typer.rich_utils"]
+    ours, theirs = [], []
     for _ in range(5):
         started = time.perf_counter()
         assert cervella("--help").returncode == 0
-        times.append(time.perf_counter() - started)
-    assert min(times) < 0.5
+        between = time.perf_counter()
+        subprocess.run(bare, check=True)
+        ours.append(between - started)
+        theirs.append(time.perf_counter() - between)
+    assert min(ours) < 2 * min(theirs)
 
 
 def test_evaluates_retrieval(january: Path, tmp_path: Path) -> None:
