@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -99,11 +98,10 @@ def test_a_lost_chunk_is_a_difference(indexer: Indexer, any_store: VectorStore, 
     assert not indexer.verify(roots).differences
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_a_file_that_cannot_be_read_is_no_difference(indexer: Indexer, january: Path) -> None:
     roots = name_roots([january])
     indexer.run(roots)
-    (january / DECISION).chmod(0)
+    (january / DECISION).write_bytes(b"\xff\xfe no text any more")
     assert not indexer.verify(roots).differences
 
 
