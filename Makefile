@@ -39,7 +39,7 @@ test: $(VENV)/.installed-dev$(HEAVY) ## Run the tests (ARGS="-k name" for some, 
 	@$(BIN)/python -m pytest $(ARGS)
 
 chaos: $(VENV)/.installed-dev ## Kill writers at N random moments while others read (N=200)
-	@$(BIN)/python tests/chaos.py $(or $(N),200)
+	@$(BIN)/python -m tests.chaos $(or $(N),200)
 
 check: $(VENV)/.installed-dev ## Format, lint, types, imports, generated docs
 	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .

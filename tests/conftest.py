@@ -154,6 +154,7 @@ def make_indexer(store: VectorStore, embedder: Embedder | None, settings: Settin
             chunking="350/50",
             embedder=embedder,
             store=store,
+            home="home",
         )
     )
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
+import json
 import stat
 import tarfile
 import uuid
@@ -139,6 +141,25 @@ def test_a_damaged_backup_changes_nothing(
     with pytest.raises(BackupFileError, match="Nothing was changed"):
         restore(store, tmp_path / "home" / "conversations.sqlite", backup)
     assert contents(store) == before
+
+
+def test_conversations_that_sqlite_refuses_change_nothing(
+    backup: Path, store: EmbeddedStore, tmp_path: Path
+) -> None:
+    with tarfile.open(backup) as archive:
+        written = archive.extractfile("about.json")
+        assert written
+        about = json.load(written)
+    about["sha256"]["conversations.sqlite"] = hashlib.sha256(b"no database").hexdigest()
+    changed(backup, "about.json", json.dumps(about).encode())
+    changed(backup, "conversations.sqlite", b"no database")
+    before = store.read()
+    assert before
+    with pytest.raises(BackupFileError, match="Nothing was changed"):
+        restore(store, tmp_path / "home" / "conversations.sqlite", backup)
+    after = store.read()
+    assert after
+    assert after.manifest == before.manifest
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", None])

@@ -113,16 +113,16 @@ def make_redactor(settings: Settings) -> Redactor:
 
 def make_store(settings: Settings) -> VectorStore:
     """Return the vector store: on a server where one is configured, else embedded."""
-    if settings.qdrant.url is None:
+    qdrant = settings.qdrant
+    if qdrant.url is None:
         from cervella_rag.vectors.generations import EmbeddedStore
 
         return EmbeddedStore(settings.home / "index")
     from cervella_rag.vectors.qdrant_server import QdrantStore
     from cervella_rag.vectors.qdrant_wire import QdrantOptions
 
-    qdrant = settings.qdrant
     options = QdrantOptions(
-        url=settings.qdrant.url,
+        url=qdrant.url,
         collection=qdrant.collection,
         key=qdrant.key.get_secret_value(),
         grpc_port=qdrant.grpc_port,
@@ -183,6 +183,7 @@ def make_indexer(
             chunking=chunking.preset,
             embedder=shared or make_embedder(settings),
             store=store or make_store(settings),
+            home=str(settings.home),
         )
     )
 

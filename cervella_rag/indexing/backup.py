@@ -95,7 +95,8 @@ def restore(store: VectorStore, conversations: Path, file: Path) -> BackupReport
             manifest = Manifest(**about["manifest"])
             chunks = [_CHUNK.validate_json(line) for line in _lines(Path(folder) / _CHUNKS)]
             vectors = np.load(Path(folder) / _VECTORS, allow_pickle=False)
-        except (KeyError, TypeError, ValueError, OSError) as error:
+            said = _checked_conversations(Path(folder) / _CONVERSATIONS)
+        except (KeyError, TypeError, ValueError, OSError, EOFError, sqlite3.Error) as error:
             raise BackupFileError(path=str(file), reason=error) from error
         if (len(chunks), vectors.shape) != (manifest.chunks, (manifest.chunks, manifest.dimension)):
             raise BackupFileError(path=str(file), reason="it does not hold what it says")
@@ -103,10 +104,9 @@ def restore(store: VectorStore, conversations: Path, file: Path) -> BackupReport
             writer.begin(dimension=manifest.dimension, fresh=True)
             writer.upsert(_points(chunks, vectors))
             writer.publish(replace(manifest, generation=writer.generation))
-        has_conversations = (Path(folder) / _CONVERSATIONS).exists()
-        if has_conversations:
-            _replace_conversations(Path(folder) / _CONVERSATIONS, conversations)
-    return BackupReport(manifest.chunks, manifest.documents, has_conversations)
+        if said:
+            _replace_conversations(said, conversations)
+    return BackupReport(manifest.chunks, manifest.documents, said is not None)
 
 
 def _lines(file: Path) -> Iterator[bytes]:
@@ -198,12 +198,19 @@ def _content(archive: tarfile.TarFile, name: str) -> bytes:
         return member.read()
 
 
-def _replace_conversations(restored: Path, conversations: Path) -> None:
-    """Put the restored file in the place of the present one, which stays beside it."""
-    with closing(sqlite3.connect(restored)) as database:
+def _checked_conversations(file: Path) -> Path | None:
+    """Return the file where there is one that SQLite finds whole."""
+    if not file.exists():
+        return None
+    with closing(sqlite3.connect(file)) as database:
         (verdict,) = database.execute("PRAGMA integrity_check").fetchone()
     if verdict != "ok":
-        raise BackupFileError(path=restored.name, reason=verdict)
+        raise ValueError(verdict)
+    return file
+
+
+def _replace_conversations(restored: Path, conversations: Path) -> None:
+    """Put the restored file in the place of the present one, which stays beside it."""
     conversations.parent.mkdir(parents=True, exist_ok=True)
     beside = conversations.with_suffix(".before-restore.sqlite")
     with closing(sqlite3.connect(restored)) as source, closing(sqlite3.connect(conversations)) as target:

@@ -50,6 +50,7 @@ class IndexerParts:
     """What an indexer is made of; an embedder of None makes a lexical-only index.
 
     Attributes:
+        home: Where the index is looked for; named when there is none.
         redaction: Name of the rules by which `documents` takes secrets out.
     """
 
@@ -59,6 +60,7 @@ class IndexerParts:
     chunking: str
     embedder: Embedder | None
     store: VectorStore
+    home: str
     redaction: str = "none"
 
     @property
@@ -135,7 +137,7 @@ class Indexer:
         """
         reader = self._parts.store.read()
         if reader is None:
-            raise IndexAbsentError(home="CERVELLA_HOME")
+            raise IndexAbsentError(home=self._parts.home)
         reader.manifest.require(*self._parts.made)
         return verify(self._parts.sources.read(roots), stored_documents(reader.chunks()), self._cut)
 

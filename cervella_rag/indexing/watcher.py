@@ -6,7 +6,6 @@ matter: saved by renaming, a hundred files at once, a checkout. A run that fails
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,8 +14,6 @@ from watchfiles import Change, watch
 
 from cervella_rag.domain import IndexReport, Root
 from cervella_rag.errors import CervellaError
-
-_log = logging.getLogger(__name__)
 
 _STEP_MS = 50
 """Silence that ends a burst."""

@@ -19,8 +19,8 @@ _ABBREVIATIONS = frozenset(
     """.split()
 )
 _LONGEST_ABBREVIATION = 10
-_LEAST_CHARACTERS_PER_TOKEN = 1
-_MANY = 20
+_ENDLESS_CHARACTERS = 7_000
+"""A run without a blank that no sentence has, of base64 or the like."""
 _END = re.compile(r"(?<=[.!?…;])[\"'»)\]*_]*\s+(?=[^\s.,;:])")
 
 
@@ -58,11 +58,13 @@ def split_long_text(text: str, size_tokens: int) -> list[str]:
 
 
 def _bounded(text: str, size_tokens: int) -> list[str]:
-    """Cut a text with an endless word anywhere: the splitter takes 15 seconds for a megabyte of one."""
-    longest = size_tokens * _LEAST_CHARACTERS_PER_TOKEN
-    if not re.search(rf"\S{{{longest * _MANY}}}", text):
+    """Cut a text with an endless word anywhere: the splitter takes 15 seconds for a megabyte of one.
+
+    A character is never more than a token, so every piece is within the size.
+    """
+    if not re.search(rf"\S{{{_ENDLESS_CHARACTERS}}}", text):
         return [text]
-    return [text[start : start + longest] for start in range(0, len(text), longest)]
+    return [text[start : start + size_tokens] for start in range(0, len(text), size_tokens)]
 
 
 def _countable(text: str) -> range:

@@ -94,6 +94,6 @@ def _has_died_here(note: dict[str, Any]) -> bool:
         os.kill(int(note["process"]), 0)
     except ProcessLookupError:
         return True
-    except (OSError, ValueError, TypeError):
-        return False
+    except (OSError, ValueError, TypeError):  # somebody else's process, or no number of one
+        pass
     return False

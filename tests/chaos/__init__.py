@@ -1,0 +1,1 @@
+"""Kill writers at random moments while readers read: `make chaos N=200`."""
