@@ -10,6 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Kind(StrEnum):
@@ -196,11 +201,12 @@ class Point:
     """A chunk with its vectors, as the vector store keeps it.
 
     Attributes:
-        dense: L2-normalised float32 values, or None in a lexical-only index.
+        dense: Shape (1 + windows, dimension), float32, rows L2-normalised: the whole chunk, then each of its
+            windows where the embedder wants them. None in a lexical-only index.
     """
 
     chunk: Chunk
-    dense: tuple[float, ...] | None
+    dense: NDArray[np.float32] | None
     lexical: SparseVector
 
 
@@ -235,10 +241,19 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Scores of one hit: BM25, cosine similarity, reciprocal rank fusion; None where not ranked."""
+    """Scores of one hit; None where there is none.
+
+    Attributes:
+        lexical: BM25.
+        dense: Cosine similarity of the question and the whole chunk.
+        window: Cosine similarity of the question and the chunk's best window.
+        fused: Reciprocal rank fusion of the lexical and the dense list.
+        rerank: What the ranker makes of all of it; only its order means something.
+    """
 
     lexical: float | None = None
     dense: float | None = None
+    window: float | None = None
     fused: float | None = None
     rerank: float | None = None
 
@@ -254,7 +269,7 @@ class Hit:
     @property
     def score(self) -> float:
         """The score that ranked it."""
-        return self.scores.fused or self.scores.lexical or self.scores.dense or 0.0
+        return self.scores.rerank or 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,11 @@ class Embedder(Protocol):
         ...
 
     @property
+    def sees_windows(self) -> bool:
+        """Whether windows of a chunk deserve vectors of their own, as with an encoder of sentences."""
+        ...
+
+    @property
     def dimension(self) -> int:
         """Length of a vector, as the model has it.
 
@@ -63,7 +68,7 @@ class Embedder(Protocol):
         ...
 
 
-FORMAT = 1
+FORMAT = 2
 """Raised when documents are read or kept differently, so that older indexes ask for a rebuild."""
 
 
@@ -91,6 +96,8 @@ class Manifest:
         chunks: Points in it, retired ones included.
         redaction: Name of the rules by which secrets were taken out; another one means that some may be
             in it still.
+        projects: Projects that files of the memory belong to.
+        newest: Latest date of a file that is there, ISO; "" where none has one.
     """
 
     format: int
@@ -103,6 +110,8 @@ class Manifest:
     documents: int
     chunks: int
     redaction: str = "none"
+    projects: tuple[str, ...] = ()
+    newest: str = ""
 
     @staticmethod
     def wanted(embedder: Embedder | None, chunking: str, redaction: str) -> Made:
@@ -145,15 +154,22 @@ def _describe(made: Made) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """One hybrid search: both vectors, what every hit must meet, and how the two lists are fused."""
+    """One hybrid search: both vectors, what every hit must meet, and how the two lists are fused.
+
+    Attributes:
+        candidates: Chunks taken from each list; their union is what is found.
+        windows: Whether to score the best window of each candidate too.
+        rrf_k: Constant of reciprocal rank fusion.
+        lexical_votes: How often the lexical list counts for each time the dense one does.
+    """
 
     lexical: SparseVector
     dense: tuple[float, ...] | None
     filters: Filters
-    limit: int
     candidates: int
     rrf_k: int
     lexical_votes: int
+    windows: bool = False
 
 
 class StoreReader(Protocol):
@@ -165,7 +181,7 @@ class StoreReader(Protocol):
         ...
 
     def search(self, search: Search) -> list[tuple[Chunk, Scores]]:
-        """Return the best chunks, best first, fused by the engine.
+        """Return the candidates of both lists, each with all its scores, best fused first.
 
         Raises:
             StoreError: The engine failed.
@@ -176,8 +192,8 @@ class StoreReader(Protocol):
         """Return every chunk, in no order."""
         ...
 
-    def vectors(self, chunk_ids: Sequence[str]) -> dict[str, tuple[float, ...]]:
-        """Return the dense vectors of those chunks that have one."""
+    def vectors(self, chunk_ids: Sequence[str]) -> dict[str, Vectors]:
+        """Return the vectors of those chunks that have any, each of the shape of `Point.dense`."""
         ...
 
 

@@ -193,7 +193,9 @@ class QdrantSettings(_Group):
 class RetrievalSettings(_Group):
     """How hits are found."""
 
-    candidates: int = Field(100, ge=10, le=1000, description="Chunks taken from each list before fusion.")
+    candidates: int = Field(
+        60, ge=10, le=1000, description="Chunks taken from each list, lexical and dense, to be ranked."
+    )
     rrf_k: int = Field(
         10, ge=1, le=1000, description="Constant of reciprocal rank fusion; small trusts the top more."
     )

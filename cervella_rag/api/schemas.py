@@ -124,6 +124,7 @@ class ScoresModel(_FromAttributes):
 
     lexical: float | None
     dense: float | None
+    window: float | None
     fused: float | None
     rerank: float | None
 

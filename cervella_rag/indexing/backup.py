@@ -22,6 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from cervella_rag.domain import Chunk, Point
@@ -29,13 +30,15 @@ from cervella_rag.errors import BackupFileError, IndexAbsentError
 from cervella_rag.memory.lexical import encode_document
 from cervella_rag.protocols import Manifest, StoreReader, Vectors, VectorStore
 
-_FORMAT = 1
-_ABOUT, _CHUNKS, _VECTORS, _CONVERSATIONS = (
+_FORMAT = 2
+_ABOUT, _CHUNKS, _VECTORS, _ROWS, _CONVERSATIONS = (
     "about.json",
     "chunks.jsonl",
     "vectors.npy",
+    "rows.npy",
     "conversations.sqlite",
 )
+"""`rows` tells how many of the vectors belong to each chunk."""
 _BATCH = 1000
 _CHUNK: TypeAdapter[Chunk] = TypeAdapter(Chunk)
 
@@ -95,14 +98,16 @@ def restore(store: VectorStore, conversations: Path, file: Path) -> BackupReport
             manifest = Manifest(**about["manifest"])
             chunks = [_CHUNK.validate_json(line) for line in _lines(Path(folder) / _CHUNKS)]
             vectors = np.load(Path(folder) / _VECTORS, allow_pickle=False)
+            rows = np.load(Path(folder) / _ROWS, allow_pickle=False)
             said = _checked_conversations(Path(folder) / _CONVERSATIONS)
         except (KeyError, TypeError, ValueError, OSError, EOFError, sqlite3.Error) as error:
             raise BackupFileError(path=str(file), reason=error) from error
-        if (len(chunks), vectors.shape) != (manifest.chunks, (manifest.chunks, manifest.dimension)):
+        whole = (manifest.chunks, (rows.sum(), manifest.dimension))
+        if (len(chunks), vectors.shape) != whole or len(rows) != len(chunks):
             raise BackupFileError(path=str(file), reason="it does not hold what it says")
         with store.write(afresh=True) as writer:
             writer.begin(dimension=manifest.dimension, fresh=True)
-            writer.upsert(_points(chunks, vectors))
+            writer.upsert(_points(chunks, vectors, rows))
             writer.publish(replace(manifest, generation=writer.generation))
         if said:
             _replace_conversations(said, conversations)
@@ -115,12 +120,15 @@ def _lines(file: Path) -> Iterator[bytes]:
 
 
 def _write_parts(reader: StoreReader, conversations: Path, folder: Path) -> list[Path]:
-    chunks, vectors = list(reader.chunks()), folder / _VECTORS
+    chunks, vectors, rows = list(reader.chunks()), folder / _VECTORS, folder / _ROWS
     with (folder / _CHUNKS).open("wb") as lines:
         for chunk in chunks:
             lines.write(_CHUNK.dump_json(chunk) + b"\n")
-    np.save(vectors, _vectors(reader, chunks), allow_pickle=False)
-    parts = [folder / _CHUNKS, vectors]
+    made = _vectors(reader, chunks)
+    empty = np.zeros((0, reader.manifest.dimension), np.float32)
+    np.save(vectors, np.concatenate([empty, *made]), allow_pickle=False)
+    np.save(rows, np.array([len(one) for one in made], np.int64), allow_pickle=False)
+    parts = [folder / _CHUNKS, vectors, rows]
     if conversations.exists():
         parts.append(folder / _CONVERSATIONS)
         # By SQLite itself, so that a turn that is being written is in it or not.
@@ -136,21 +144,21 @@ def _write_parts(reader: StoreReader, conversations: Path, folder: Path) -> list
     return [folder / _ABOUT, *parts]
 
 
-def _vectors(reader: StoreReader, chunks: Sequence[Chunk]) -> Vectors:
-    dimension = reader.manifest.dimension
-    made = np.zeros((len(chunks), dimension), np.float32)
-    if dimension:
-        for start in range(0, len(chunks), _BATCH):
-            ids = [chunk.chunk_id for chunk in chunks[start : start + _BATCH]]
-            found = reader.vectors(ids)
-            made[start : start + len(ids)] = [found[chunk_id] for chunk_id in ids]
+def _vectors(reader: StoreReader, chunks: Sequence[Chunk]) -> list[Vectors]:
+    """Return each chunk's vectors, none of them in a lexical-only index."""
+    if not reader.manifest.dimension:
+        return [np.zeros((0, 0), np.float32) for _ in chunks]
+    made: list[Vectors] = []
+    for start in range(0, len(chunks), _BATCH):
+        ids = [chunk.chunk_id for chunk in chunks[start : start + _BATCH]]
+        found = reader.vectors(ids)
+        made += [found[chunk_id] for chunk_id in ids]
     return made
 
 
-def _points(chunks: Sequence[Chunk], vectors: Vectors) -> Iterator[Point]:
-    for chunk, vector in zip(chunks, vectors, strict=True):
-        dense = tuple(vector.tolist()) or None
-        yield Point(chunk, dense, encode_document(chunk.index_text))
+def _points(chunks: Sequence[Chunk], vectors: Vectors, rows: NDArray[np.int64]) -> Iterator[Point]:
+    for chunk, dense in zip(chunks, np.split(vectors, np.cumsum(rows)[:-1]), strict=True):
+        yield Point(chunk, dense if len(dense) else None, encode_document(chunk.index_text))
 
 
 def _write_archive(parts: Sequence[Path], file: Path) -> None:
@@ -171,7 +179,7 @@ def _extracted(file: Path, folder: Path) -> dict[str, Any]:
     try:
         with tarfile.open(file, "r:gz") as archive:
             about = json.loads(_content(archive, _ABOUT))
-            for name in {_CHUNKS, _VECTORS, _CONVERSATIONS} & _digests(about).keys():
+            for name in {_CHUNKS, _VECTORS, _ROWS, _CONVERSATIONS} & _digests(about).keys():
                 _extract(archive, name, folder / name, _digests(about)[name])
     except (OSError, EOFError, tarfile.TarError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BackupFileError(path=str(file), reason=error) from error

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain
 
+import numpy as np
+
 from cervella_rag.domain import (
     Chunk,
     IndexReport,
@@ -37,7 +39,8 @@ from cervella_rag.memory.chunker import Chunker
 from cervella_rag.memory.lexical import encode_document
 from cervella_rag.memory.sncp import DocumentReader, Place, relate
 from cervella_rag.memory.sources import SourceReader
-from cervella_rag.protocols import Embedder, Manifest, StoreWriter, VectorStore
+from cervella_rag.memory.windows import windows
+from cervella_rag.protocols import Embedder, Manifest, StoreWriter, Vectors, VectorStore
 
 Progress = Callable[[str, int, int], None]
 """Stage ("read" or "embed"), how many are done, how many there are."""
@@ -111,8 +114,9 @@ class Indexer:
             embedded, redacted = 0, Counter[str]()
             if not (dry_run or is_same):
                 job = _Job(todo, stored, writer, rebuild, progress, redacted)
-                embedded = self._fill(job, [*self._read(job), *_carried(job)])
-                self._publish(job, locations)
+                chunks = [*self._read(job), *_carried(job)]
+                embedded = self._fill(job, chunks)
+                self._publish(job, locations, chunks)
         reader = self._parts.store.read()
         return IndexReport(
             **todo.counts,
@@ -196,20 +200,24 @@ class Indexer:
 
     def _vectors(
         self, job: _Job, chunks: Sequence[Chunk], embedder: Embedder
-    ) -> tuple[dict[str, tuple[float, ...]], int]:
-        """Return vectors by indexed text, and how many had to be made.
+    ) -> tuple[dict[str, Vectors], int]:
+        """Return vectors by indexed text, and how many chunks had to be embedded.
 
         A chunk whose indexed text was in a document that is replaced, moved or retired keeps its
         vector.
         """
         vectors = {} if job.rebuild else _known_vectors(job, chunks)
-        missing = [chunk.index_text for chunk in chunks if chunk.index_text not in vectors]
+        missing = list({c.index_text: c for c in chunks if c.index_text not in vectors}.values())
         for start in range(0, len(missing), _BATCH):
             batch = missing[start : start + _BATCH]
-            made = embedder.embed_documents(batch)
+            texts = [
+                (chunk.index_text, *(windows(chunk) if embedder.sees_windows else ())) for chunk in batch
+            ]
+            made = embedder.embed_documents([text for group in texts for text in group])
             if job.writer.current and not job.rebuild:
                 job.writer.current.manifest.require_dimension(made.shape[1])
-            vectors.update(zip(batch, (tuple(vector.tolist()) for vector in made), strict=True))
+            parts = np.split(made, np.cumsum([len(group) for group in texts])[:-1])
+            vectors.update(zip((chunk.index_text for chunk in batch), parts, strict=True))
             job.progress("embed", start + len(batch), len(missing))
         return vectors, len(missing)
 
@@ -219,7 +227,8 @@ class Indexer:
             return job.writer.current.manifest.dimension
         return self._parts.embedder.dimension if self._parts.embedder else 0
 
-    def _publish(self, job: _Job, locations: dict[str, str]) -> None:
+    def _publish(self, job: _Job, locations: dict[str, str], written: Sequence[Chunk]) -> None:
+        known = _known(job, written)
         job.writer.publish(
             Manifest(
                 **Manifest.wanted(*self._parts.made),
@@ -229,6 +238,8 @@ class Indexer:
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
                 documents=_live_files(job),
                 chunks=job.writer.count(),
+                projects=tuple(sorted({metadata.project for metadata in known if metadata.project})),
+                newest=max((metadata.date for metadata in known if metadata.date), default=""),
             )
         )
 
@@ -314,7 +325,14 @@ def _live_files(job: _Job) -> int:
     return sum(len(document.paths) for document in kept) + sum(len(paths) for _, paths in job.todo.write)
 
 
-def _known_vectors(job: _Job, chunks: Sequence[Chunk]) -> dict[str, tuple[float, ...]]:
+def _known(job: _Job, written: Sequence[Chunk]) -> list[Metadata]:
+    """What the files of the next generation say of themselves, retired ones left out."""
+    gone = {*job.todo.drop, *(key for key, _ in job.todo.retire), *_written(job)}
+    kept = [] if job.rebuild else [d.chunks[0] for key, d in job.stored.items() if key not in gone]
+    return [chunk.metadata for chunk in (*kept, *written) if not chunk.retired]
+
+
+def _known_vectors(job: _Job, chunks: Sequence[Chunk]) -> dict[str, Vectors]:
     """Vectors by indexed text, of the documents that this run replaces, moves or retires.
 
     The same lines of the same content keep their vector under another file name too, though the name

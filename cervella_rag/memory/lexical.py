@@ -25,6 +25,8 @@ LENGTH_WEIGHT = 0.4
 AVERAGE_TERMS = 230
 """Terms of an average chunk. Fixed, so that a chunk's weights never depend on its neighbours."""
 
+_ACCENT = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+")
+"""Combining marks of the scripts that words are read in."""
 _WORD = re.compile(r"\d+(?:[.,]\d+)+|[a-z0-9]+")
 _STOP_WORDS = frozenset(
     """
@@ -46,8 +48,32 @@ _STEMMER = Stemmer.Stemmer("italian")
 
 def fold(text: str) -> str:
     """Return `text` in lower case without accents."""
-    decomposed = unicodedata.normalize("NFKD", text.lower())
-    return "".join(character for character in decomposed if not unicodedata.combining(character))
+    lower = text.lower()
+    return lower if lower.isascii() else _ACCENT.sub("", unicodedata.normalize("NFKD", lower))
+
+
+_NUMBERS = {
+    name: str(number)
+    for number, names in {
+        2: "due two dois duas", 3: "tre three tres", 4: "quattro four quatro", 5: "cinque five cinco",
+        6: "six", 7: "sette seven sete", 8: "otto eight oito", 9: "nove nine", 10: "dieci ten dez",
+        11: "undici eleven onze", 12: "dodici twelve doze", 13: "tredici thirteen treze",
+        14: "quattordici fourteen quatorze", 15: "quindici fifteen quinze", 16: "sedici sixteen dezesseis",
+        17: "diciassette seventeen dezessete", 18: "diciotto eighteen dezoito",
+        19: "diciannove nineteen dezenove", 20: "venti twenty vinte", 30: "trenta thirty trinta",
+        40: "quaranta forty quarenta", 50: "cinquanta fifty cinquenta", 60: "sessanta sixty sessenta",
+        70: "settanta seventy setenta", 80: "ottanta eighty oitenta", 90: "novanta ninety noventa",
+        100: "cento hundred cem",
+    }.items()
+    for name in names.split()
+}  # fmt: skip
+"""Numbers in words; without "sei", which is also "you are" and "you know"."""
+
+
+def numbered(text: str) -> str:
+    """Return `text` with the figures of the numbers it says in words after it: who asks says "sedici"."""
+    figures = [_NUMBERS[word] for word in _WORD.findall(fold(text)) if word in _NUMBERS]
+    return " ".join([text, *figures])
 
 
 def words(text: str) -> list[str]:

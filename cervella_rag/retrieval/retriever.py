@@ -12,11 +12,12 @@ from cervella_rag.errors import (
     QuestionEmptyError,
     QuestionTooLongError,
 )
-from cervella_rag.memory.lexical import encode_query, words
+from cervella_rag.memory.lexical import encode_query, numbered, words
 from cervella_rag.messages import message
 from cervella_rag.protocols import Embedder, Search, StoreReader, VectorStore
 from cervella_rag.retrieval.evidence import is_enough
 from cervella_rag.retrieval.query import search_text
+from cervella_rag.retrieval.ranker import rerank
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Retriever:
         search = self._search(text, question.filters, top_k)
         if search.dense is not None:
             reader.manifest.require_dimension(len(search.dense))
-        found = reader.search(search)
+        found = rerank(text, reader.search(search))[:top_k]
         asked = words(text)
         hits = tuple(Hit(chunk, scores, self._why(asked, chunk, scores)) for chunk, scores in found)
         enough = is_enough(asked, hits)
@@ -122,10 +123,10 @@ class Retriever:
     def _search(self, text: str, filters: Filters, top_k: int) -> Search:
         dense = tuple(self._embedder.embed_query(text).tolist()) if self._embedder else None
         return Search(
-            lexical=encode_query(text),
+            lexical=encode_query(numbered(text)),
             dense=dense,
             filters=filters,
-            limit=top_k,
+            windows=self._embedder is not None and self._embedder.sees_windows,
             candidates=max(self._options.candidates, top_k),
             rrf_k=self._options.rrf_k,
             lexical_votes=self._options.lexical_votes,

@@ -81,6 +81,9 @@ class ModelEmbedder(ABC):
         # Other words before the documents make vectors that cannot be compared.
         self.name = f"{technology}:{model}" + (f" ({before})" if before else "")
 
+    sees_windows = False
+    """These models were trained on passages: one vector a chunk, a fifth of the work."""
+
     @cached_property
     def dimension(self) -> int:
         """Length of a vector, asked of the model."""

@@ -9,6 +9,7 @@ from cervella_rag.domain import Chunk, Kind, Metadata
 
 DENSE = "dense"
 LEXICAL = "lexical"
+WINDOWS = "windows"
 KEYWORD_FIELDS = ("root", "path", "paths", "project", "kind", "sessions", "language")
 DATE_FIELD = "date"
 

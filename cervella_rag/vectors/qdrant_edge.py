@@ -11,21 +11,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import ParamSpec, TypeVar, cast
 
+import numpy as np
 import qdrant_edge as edge
 
 from cervella_rag.domain import Chunk, Filters, Point
 from cervella_rag.errors import StoreError
-from cervella_rag.protocols import Manifest, Search
+from cervella_rag.protocols import Manifest, Search, Vectors
 from cervella_rag.vectors.batches import batches
 from cervella_rag.vectors.payload import (
     DATE_FIELD,
     DENSE,
     KEYWORD_FIELDS,
     LEXICAL,
+    WINDOWS,
     from_payload,
     to_payload,
 )
-from cervella_rag.vectors.ranking import TIES, Found, rank
+from cervella_rag.vectors.ranking import Found, rank
 
 _PAGE = 1000
 _BATCH = 256
@@ -49,9 +51,8 @@ class EdgeShard:
     def create(cls, folder: Path, dimension: int) -> EdgeShard:
         """Make an empty shard; a dimension of 0 makes a lexical-only one."""
         folder.mkdir(parents=True)
-        dense = edge.EdgeVectorParams(size=max(dimension, 1), distance=edge.Distance.Cosine)
         config = edge.EdgeConfig(
-            vectors={DENSE: dense} if dimension else None,
+            vectors=_vectors(dimension) if dimension else None,
             sparse_vectors={LEXICAL: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
             # A generation is published whole or thrown away: a log would only be a second copy of it.
             wal_enabled=False,
@@ -76,43 +77,43 @@ class EdgeShard:
         return self._manifest
 
     def search(self, search: Search) -> list[Found]:
-        """Return the best chunks, best first; fusion happens in the engine.
+        """Return the candidates of both lists, each with all its scores: one planned batch.
 
-        The two lists are asked for beside the fused one only for their scores: one planned batch. A
-        list weighs more by being fused more than once, because the engine's own weights stretch ranks
-        instead of scaling scores, so that the first of a light list still counts as a first.
+        Every list is asked for its best; then each way of scoring is asked about all that were found.
         """
         condition = _filter(search.filters)
-        lists: dict[str, edge.SparseVector | list[float]] = {
-            LEXICAL: edge.SparseVector(list(search.lexical.indices), list(search.lexical.values))
-        }
-        votes = {LEXICAL: search.lexical_votes, DENSE: 1}
+        lexical = edge.SparseVector(list(search.lexical.indices), list(search.lexical.values))
+        queries = {LEXICAL: edge.Query.Nearest(lexical, using=LEXICAL)}
+        lists = 1
         if search.dense is not None:
-            lists[DENSE] = list(search.dense)
-        queries = {name: edge.Query.Nearest(vector, using=name) for name, vector in lists.items()}
+            queries[DENSE] = edge.Query.Nearest(list(search.dense), using=DENSE)
+            lists = 2
+            if search.windows:
+                queries[WINDOWS] = edge.Query.Nearest([list(search.dense)], using=WINDOWS)
+        found = list(queries.values())[:lists]
         requests = [
-            edge.QueryRequest(limit=search.candidates, query=query, filter=condition)
-            for query in queries.values()
+            edge.QueryRequest(
+                limit=lists * search.candidates,
+                prefetches=[
+                    edge.Prefetch(limit=search.candidates, query=query, filter=condition) for query in found
+                ],
+                query=query,
+                with_payload=name == (DENSE if search.dense is not None else LEXICAL),
+            )
+            for name, query in queries.items()
         ]
-        fused = edge.QueryRequest(
-            limit=search.limit + TIES,
-            prefetches=[
-                edge.Prefetch(limit=search.candidates, query=query, filter=condition)
-                for name, query in queries.items()
-                for _ in range(votes[name])
-            ],
-            query=edge.Fusion.Rrf(k=search.rrf_k),  # type: ignore[arg-type]  # its stub hides the subclass
-            with_payload=True,
-        )
-        *ranked, best = _guard(self._shard.query_batch, edge.QueryBatchRequest([*requests, fused]))
-        scores = {
-            name: {str(point.id): point.score for point in points}
-            for name, points in zip(queries, ranked, strict=True)
+        answers = _guard(self._shard.query_batch, edge.QueryBatchRequest(requests))
+        chunks = {
+            str(point.id): from_payload(str(point.id), point.payload)
+            for points in answers
+            for point in points
+            if point.payload
         }
-        fusion = (
-            (str(point.id), from_payload(str(point.id), point.payload or {}), point.score) for point in best
-        )
-        return rank(fusion, scores[LEXICAL], scores.get(DENSE, {}), search.limit)
+        scores: dict[str, dict[str, float]] = {
+            name: {str(point.id): point.score for point in points}
+            for name, points in zip(queries, answers, strict=True)
+        }
+        return rank(chunks, scores[LEXICAL], scores.get(DENSE, {}), scores.get(WINDOWS, {}), search)
 
     def chunks(self) -> Iterator[Chunk]:
         """Return every chunk, in the order of the ids."""
@@ -125,14 +126,16 @@ class EdgeShard:
             if offset is None:
                 return
 
-    def vectors(self, chunk_ids: Sequence[str]) -> dict[str, tuple[float, ...]]:
-        """Return the dense vectors of those chunks that are here and have one."""
-        records = _guard(self._shard.retrieve, list(chunk_ids), False, [DENSE]) if chunk_ids else []
-        found: dict[str, tuple[float, ...]] = {}
+    def vectors(self, chunk_ids: Sequence[str]) -> dict[str, Vectors]:
+        """Return the vectors of those chunks that are here and have any."""
+        wanted = [DENSE, WINDOWS]
+        records = _guard(self._shard.retrieve, list(chunk_ids), False, wanted) if chunk_ids else []
+        found: dict[str, Vectors] = {}
         for record in records:
             named = cast(dict[str, list[float]], record.vector or {})
             if DENSE in named:
-                found[str(record.id)] = tuple(named[DENSE])
+                rows = [named[DENSE], *cast(list[list[float]], named.get(WINDOWS, []))]
+                found[str(record.id)] = np.array(rows, np.float32)
         return found
 
     def upsert(self, points: Iterable[Point]) -> None:
@@ -162,6 +165,20 @@ class EdgeShard:
         _guard(self._shard.update, operation)
 
 
+def _vectors(dimension: int) -> dict[str, edge.EdgeVectorParams]:
+    """Whole chunks are searched; windows only score what was found, so they need no graph and half floats do."""
+    return {
+        DENSE: edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Cosine),
+        WINDOWS: edge.EdgeVectorParams(
+            size=dimension,
+            distance=edge.Distance.Cosine,
+            multivector_config=edge.MultiVectorConfig(edge.MultiVectorComparator.MaxSim),
+            datatype=edge.VectorStorageDatatype.Float16,
+            hnsw_config=edge.HnswIndexConfig(m=0, ef_construct=4, full_scan_threshold=10),
+        ),
+    }
+
+
 def _guard(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call the engine and map what it raises."""
     try:
@@ -175,7 +192,10 @@ def _point(point: Point) -> edge.Point:
         LEXICAL: edge.SparseVector(list(point.lexical.indices), list(point.lexical.values))
     }
     if point.dense is not None:
-        vector[DENSE] = list(point.dense)
+        whole, *parts = point.dense.tolist()
+        vector[DENSE] = whole
+        if parts:
+            vector[WINDOWS] = parts
     return edge.Point(id=point.chunk.chunk_id, vector=vector, payload=to_payload(point.chunk))
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
+import numpy as np
 from qdrant_client import models
 
 from cervella_rag.domain import Chunk, Filters
-from cervella_rag.protocols import Manifest, Search
+from cervella_rag.protocols import Manifest, Search, Vectors
 from cervella_rag.vectors.batches import batches
-from cervella_rag.vectors.payload import DATE_FIELD, DENSE, LEXICAL, from_payload
+from cervella_rag.vectors.payload import DATE_FIELD, DENSE, LEXICAL, WINDOWS, from_payload
 from cervella_rag.vectors.qdrant_wire import Wire
-from cervella_rag.vectors.ranking import TIES, Found, rank
+from cervella_rag.vectors.ranking import Found, rank
 
 BATCH = 256
 """Points or ids in one request."""
@@ -30,58 +31,59 @@ class Reader:
         self.manifest = manifest
 
     def search(self, search: Search) -> list[Found]:
-        """See `StoreReader`; fusion happens in the engine, each list asked for once more for its scores."""
+        """See `StoreReader`: every list for its best, then each way of scoring about all that were found."""
         condition = models.Filter(must=[*self._live, *_conditions(search.filters)])
-        lists: dict[str, models.SparseVector | list[float]] = {
-            LEXICAL: models.SparseVector(
-                indices=list(search.lexical.indices), values=list(search.lexical.values)
-            )
-        }
-        votes = {LEXICAL: search.lexical_votes, DENSE: 1}
+        lexical = models.SparseVector(
+            indices=list(search.lexical.indices), values=list(search.lexical.values)
+        )
+        nearest: dict[str, Any] = {LEXICAL: lexical}
         if search.dense is not None:
-            lists[DENSE] = list(search.dense)
-        asked: dict[str, dict[str, Any]] = {
-            name: {
-                "query": models.NearestQuery(nearest=vector),
-                "using": name,
-                "filter": condition,
-                "limit": search.candidates,
-            }
-            for name, vector in lists.items()
+            nearest[DENSE] = list(search.dense)
+        lists = list(nearest)
+        if search.dense is not None and search.windows:
+            nearest[WINDOWS] = [list(search.dense)]
+        queries = {name: models.NearestQuery(nearest=vector) for name, vector in nearest.items()}
+        requests = [
+            models.QueryRequest(
+                prefetch=[
+                    models.Prefetch(query=queries[one], using=one, filter=condition, limit=search.candidates)
+                    for one in lists
+                ],
+                query=query,
+                using=name,
+                limit=len(lists) * search.candidates,
+                with_payload=name == lists[-1],
+            )
+            for name, query in queries.items()
+        ]
+        answers = self._wire.call(self._wire.client.query_batch_points, self.collection, requests)
+        chunks = {
+            str(point.id): _chunk(point.payload)
+            for found in answers
+            for point in found.points
+            if point.payload
         }
-        requests = [models.QueryRequest(**query) for query in asked.values()]
-        fused = models.QueryRequest(
-            prefetch=[
-                models.Prefetch(**query) for name, query in asked.items() for _ in range(votes[name])
-            ],
-            query=models.RrfQuery(rrf=models.Rrf(k=search.rrf_k)),
-            limit=search.limit + TIES,
-            with_payload=True,
-        )
-        *ranked, best = self._wire.call(
-            self._wire.client.query_batch_points, self.collection, [*requests, fused]
-        )
-        scores = {
+        scores: dict[str, dict[str, float]] = {
             name: {str(point.id): point.score for point in found.points}
-            for name, found in zip(lists, ranked, strict=True)
+            for name, found in zip(queries, answers, strict=True)
         }
-        fusion = ((str(point.id), _chunk(point.payload), point.score) for point in best.points)
-        return rank(fusion, scores[LEXICAL], scores.get(DENSE, {}), search.limit)
+        return rank(chunks, scores[LEXICAL], scores.get(DENSE, {}), scores.get(WINDOWS, {}), search)
 
     def chunks(self) -> Iterator[Chunk]:
         """See `StoreReader`."""
         for record in self._wire.scroll(self.collection, models.Filter(must=self._live)):
             yield _chunk(record.payload)
 
-    def vectors(self, chunk_ids: Sequence[str]) -> dict[str, tuple[float, ...]]:
+    def vectors(self, chunk_ids: Sequence[str]) -> dict[str, Vectors]:
         """See `StoreReader`."""
-        found: dict[str, tuple[float, ...]] = {}
+        found: dict[str, Vectors] = {}
         for batch in batches(chunk_ids, BATCH):
             these = models.Filter(must=[*self._live, any_of(batch)])
-            for record in self._wire.scroll(self.collection, these, with_vectors=[DENSE]):
-                named = cast(dict[str, list[float]], record.vector or {})
+            for record in self._wire.scroll(self.collection, these, with_vectors=[DENSE, WINDOWS]):
+                named = cast(dict[str, Any], record.vector or {})
                 if DENSE in named:
-                    found[(record.payload or {})["chunk_id"]] = tuple(named[DENSE])
+                    rows = [named[DENSE], *named.get(WINDOWS, [])]
+                    found[(record.payload or {})["chunk_id"]] = np.array(rows, np.float32)
         return found
 
 

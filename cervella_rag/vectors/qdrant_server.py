@@ -37,7 +37,7 @@ from cervella_rag.errors import (
 )
 from cervella_rag.protocols import Manifest, StoreReader
 from cervella_rag.vectors.batches import batches
-from cervella_rag.vectors.payload import DATE_FIELD, DENSE, KEYWORD_FIELDS, LEXICAL, to_payload
+from cervella_rag.vectors.payload import DATE_FIELD, DENSE, KEYWORD_FIELDS, LEXICAL, WINDOWS, to_payload
 from cervella_rag.vectors.qdrant_lease import FREE, Lease, held_by
 from cervella_rag.vectors.qdrant_reader import BATCH, BORN, GONE, Reader, any_of, live
 from cervella_rag.vectors.qdrant_wire import QdrantOptions, Wire, connect
@@ -215,11 +215,10 @@ class Writer:
         client = self._wire.client
         # Nobody else's, whatever another machine is doing: it is deleted where this run fails.
         collection = f"{self._alias}_{self.generation:06d}_{uuid4().hex[:8]}"
-        dense = models.VectorParams(size=max(dimension, 1), distance=models.Distance.COSINE)
         self._wire.call(
             client.create_collection,
             collection,
-            vectors_config={DENSE: dense} if dimension else {},
+            vectors_config=_vectors(dimension) if dimension else {},
             sparse_vectors_config={LEXICAL: models.SparseVectorParams(modifier=models.Modifier.IDF)},
         )
         keyword = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, prefix=True)
@@ -273,7 +272,10 @@ class Writer:
             )
         }
         if point.dense is not None:
-            vector[DENSE] = list(point.dense)
+            whole, *parts = point.dense.tolist()
+            vector[DENSE] = whole
+            if parts:
+                vector[WINDOWS] = parts
         chunk_id = point.chunk.chunk_id
         versions = {"chunk_id": chunk_id, BORN: self.generation, GONE: _FOREVER}
         return models.PointStruct(
@@ -291,3 +293,17 @@ class Writer:
         if not self._collection:
             raise StoreError(reason="the next generation was not begun")
         return self._collection
+
+
+def _vectors(dimension: int) -> dict[str, models.VectorParams]:
+    """Whole chunks are searched; windows only score what was found, so they need no graph and half floats do."""
+    return {
+        DENSE: models.VectorParams(size=dimension, distance=models.Distance.COSINE),
+        WINDOWS: models.VectorParams(
+            size=dimension,
+            distance=models.Distance.COSINE,
+            multivector_config=models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM),
+            datatype=models.Datatype.FLOAT16,
+            hnsw_config=models.HnswConfigDiff(m=0),
+        ),
+    }
