@@ -283,10 +283,25 @@ class IndexInfo:
 
 @dataclass(frozen=True, slots=True)
 class Understood:
-    """What the question was taken to ask: the text searched with, and its words."""
+    """What the question was taken to ask.
+
+    Attributes:
+        searched: Text searched with.
+        words: Its words, folded, stop words left out.
+        asks: "state", "why", "decision", "lesson", "research" or "fact".
+        answer: Sort of thing that would answer, see `retrieval.answer_types`; None where it cannot be told.
+        session: Working session it names.
+        since: First day it names, ISO.
+        until: Last day, inclusive.
+    """
 
     searched: str
     words: tuple[str, ...]
+    asks: str = "fact"
+    answer: str | None = None
+    session: str | None = None
+    since: str | None = None
+    until: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

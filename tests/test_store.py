@@ -23,6 +23,7 @@ TEXTS = {
     "farina": ("La farina tipo 1 assorbe acqua", [0.0, 1.0]),
     "lievito": ("Il lievito va pesato", [0.6, 0.8]),
 }
+WINDOWS: dict[str, list[list[float]]] = {"forno": [[0.8, 0.6], [0.0, -1.0]], "farina": [], "lievito": [[1.0, 0.0]]}
 IDS = {name: f"00000000-0000-5000-8000-00000000000{number}" for number, name in enumerate(TEXTS)}
 DATES = {"forno": "2026-01-10", "farina": "2026-01-08", "lievito": None}
 
@@ -36,7 +37,8 @@ def chunk(name: str, text: str) -> Chunk:
 
 def points() -> Iterator[Point]:
     for name, (text, vector) in TEXTS.items():
-        yield Point(chunk(name, text), tuple(vector), encode_document(text))
+        parts = [vector, *WINDOWS[name]]
+        yield Point(chunk(name, text), np.array(parts, np.float32), encode_document(text))
 
 
 def manifest(generation: int) -> Manifest:
@@ -55,7 +57,7 @@ def find(
 ) -> list[str]:
     reader = store.read()
     assert reader is not None
-    search = Search(encode_query(text), vector, Filters(**filters), 10, 50, 10, 2)
+    search = Search(encode_query(text), vector, Filters(**filters), 50, 10, 2)
     return [found.metadata.title for found, _ in reader.search(search)]
 
 
@@ -75,8 +77,9 @@ def test_gives_back_what_was_put_in(any_store: VectorStore) -> None:
     assert {found.chunk_id: found for found in reader.chunks()} == {
         point.chunk.chunk_id: point.chunk for point in points()
     }
-    vector = reader.vectors([IDS["lievito"]])[IDS["lievito"]]
-    np.testing.assert_allclose(vector, [0.6, 0.8], rtol=1e-6)
+    found = reader.vectors(list(IDS.values()))
+    np.testing.assert_allclose(found[IDS["lievito"]], [[0.6, 0.8], [1.0, 0.0]], atol=1e-3)
+    np.testing.assert_allclose(found[IDS["farina"]], [[0.0, 1.0]], atol=1e-6)
 
 
 def test_fuses_words_and_meaning(any_store: VectorStore) -> None:
@@ -90,11 +93,23 @@ def test_scores_tell_which_list_found_a_hit(any_store: VectorStore) -> None:
     publish(any_store)
     reader = any_store.read()
     assert reader is not None
-    search = Search(encode_query("lievito"), (1.0, 0.0), Filters(), 3, 50, 10, 2)
+    search = Search(encode_query("lievito"), (1.0, 0.0), Filters(), 50, 10, 2)
     scores = {found.metadata.title: scores for found, scores in reader.search(search)}
     assert scores["lievito"].lexical
     assert scores["forno"].lexical is None
     assert scores["forno"].dense == pytest.approx(1.0)
+
+
+def test_every_candidate_has_every_score_and_the_best_window_counts(any_store: VectorStore) -> None:
+    publish(any_store)
+    reader = any_store.read()
+    assert reader is not None
+    search = Search(encode_query("lievito"), (0.8, 0.6), Filters(), 50, 10, 2, windows=True)
+    scores = {found.metadata.title: scores for found, scores in reader.search(search)}
+    assert scores["forno"].window == pytest.approx(1.0, abs=1e-3)
+    assert scores["lievito"].window == pytest.approx(0.8, abs=1e-3)
+    assert scores["farina"].window is None
+    assert scores["farina"].dense == pytest.approx(0.6, abs=1e-3)
 
 
 @pytest.mark.parametrize(

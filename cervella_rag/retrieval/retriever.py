@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 
 from cervella_rag.domain import Chunk, Filters, Hit, IndexInfo, Question, Retrieval, Scores, Understood
 from cervella_rag.errors import (
@@ -16,8 +17,9 @@ from cervella_rag.memory.lexical import encode_query, numbered, words
 from cervella_rag.messages import message
 from cervella_rag.protocols import Embedder, Search, StoreReader, VectorStore
 from cervella_rag.retrieval.evidence import is_enough
-from cervella_rag.retrieval.query import search_text
+from cervella_rag.retrieval.query import understand
 from cervella_rag.retrieval.ranker import rerank
+from cervella_rag.retrieval.time import condition, prefer
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +67,21 @@ class Retriever:
         started = time.perf_counter()
         self._check(question)
         reader = self.reader()
-        text = search_text(question.text, question.history)[-2 * self._options.question_characters :]
-        search = self._search(text, question.filters, top_k)
+        longest = 2 * self._options.question_characters
+        understood = understand(question.text, question.history, reader.manifest.newest, longest)
+        search = self._search(understood.searched, question.filters, top_k)
         if search.dense is not None:
             reader.manifest.require_dimension(len(search.dense))
-        found = rerank(text, reader.search(search))[:top_k]
-        asked = words(text)
-        hits = tuple(Hit(chunk, scores, self._why(asked, chunk, scores)) for chunk, scores in found)
+        found = prefer(understood, rerank(understood.searched, _candidates(reader, search, understood)))
+        asked = understood.words
+        hits = tuple(Hit(chunk, scores, self._why(asked, chunk, scores)) for chunk, scores in found[:top_k])
         enough = is_enough(asked, hits)
         return Retrieval(
             question=question,
             hits=hits,
             enough=enough,
             closest=() if enough else hits[:3],
-            understood=Understood(text, tuple(asked)),
+            understood=understood,
             index=_info(reader),
             took_ms=round((time.perf_counter() - started) * 1000, 2),
         )
@@ -132,7 +135,7 @@ class Retriever:
             lexical_votes=self._options.lexical_votes,
         )
 
-    def _why(self, asked: list[str], chunk: Chunk, scores: Scores) -> str:
+    def _why(self, asked: Sequence[str], chunk: Chunk, scores: Scores) -> str:
         present = set(words(chunk.index_text))
         shared = [word for word in dict.fromkeys(asked) if word in present]
         reasons = []
@@ -142,6 +145,14 @@ class Retriever:
             similarity = f"{scores.dense:.2f}"
             reasons.append(message("why.similar", self._options.language, similarity=similarity))
         return "; ".join(reasons) or message("why.stems", self._options.language)
+
+
+def _candidates(reader: StoreReader, search: Search, understood: Understood) -> list[tuple[Chunk, Scores]]:
+    """Return what is found, and first what is found among what the question itself names."""
+    named = condition(understood, search.filters)
+    lists = [replace(search, filters=named), search] if named else [search]
+    found = {chunk.chunk_id: (chunk, scores) for one in lists for chunk, scores in reader.search(one)}
+    return list(found.values())
 
 
 def _is_text(text: str) -> bool:
