@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cervella_rag import __version__, bootstrap, terminal
+from cervella_rag.cli_memory import memory_app
 from cervella_rag.doctor import examine
 from cervella_rag.errors import CervellaError
 from cervella_rag.messages import locale_language
@@ -36,6 +37,7 @@ evaluations = typer.Typer(help=say("help_eval"), no_args_is_help=True)
 models = typer.Typer(help=say("help_model"), no_args_is_help=True)
 app.add_typer(evaluations, name="eval")
 app.add_typer(models, name="model")
+app.add_typer(memory_app, name="memory")
 
 
 def main() -> None:

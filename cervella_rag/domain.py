@@ -275,6 +275,51 @@ class Understood:
 
 
 @dataclass(frozen=True, slots=True)
+class ExactSource:
+    """Where an exact fact can be checked.
+
+    Attributes:
+        path: A file, or a folder where it ends with "/".
+        start_line: First line that shows it, 1-based; None where the whole file or folder does.
+        end_line: Its last line, inclusive.
+        text: Those lines, or what a folder lists, after redaction.
+        title: What the source calls itself.
+    """
+
+    root: str
+    path: str
+    start_line: int | None = None
+    end_line: int | None = None
+    text: str = ""
+    title: str = ""
+    date: str | None = None
+    session: str | None = None
+    status: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """A fact that code has counted or looked up in the files as they are now.
+
+    Attributes:
+        operation: "count_files", "count_matches", "exists", "lines", "links", "list", "newest",
+            "record" (what a file says of itself), "cost", "calendar" or "several".
+        value: The bare answer: a number, true or false, a path, names; of several, their values.
+        sources: Where it can be checked.
+        details: What is needed besides to put it into words; JSON.
+        parts: The facts that "several" holds.
+        complete: Whether it is the whole answer, or comes before one.
+    """
+
+    operation: str
+    value: object
+    sources: tuple[ExactSource, ...] = ()
+    details: Mapping[str, object] = field(default_factory=dict)
+    parts: tuple[Exact, ...] = ()
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Retrieval:
     """What was found: hits when there is enough to answer from, otherwise the closest ones."""
 
@@ -285,6 +330,7 @@ class Retrieval:
     understood: Understood
     index: IndexInfo
     took_ms: float
+    exact: Exact | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +368,7 @@ class Prompt:
         grounded: False where the memory holds no answer and only comes close.
         history: What was said before, oldest first.
         today: ISO date of the turn.
+        stated: What code has already answered in words, before the voice; mostly nothing.
     """
 
     question: str
@@ -331,6 +378,7 @@ class Prompt:
     grounded: bool
     history: tuple[Message, ...] = ()
     today: str = ""
+    stated: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,8 @@ CervellaError
 │   ├── InvalidRequestError
 │   ├── PromptTooLongError
 │   ├── KeyRefusedError
+│   ├── MemoryFileUnknownError
+│   ├── MemoryFileRefusedError
 │   └── ConversationUnknownError
 └── UpstreamError           a part she depends on: the store, the embedder, another writer, a voice
     ├── IndexLockedError
@@ -251,6 +253,19 @@ class KeyRefusedError(RequestError):
 
     code: ClassVar[str] = "key_refused"
     status: ClassVar[int] = 401
+
+
+class MemoryFileUnknownError(RequestError):
+    """The memory has no file or folder of that path, or more than one where one is needed."""
+
+    code: ClassVar[str] = "memory_file_unknown"
+    status: ClassVar[int] = 404
+
+
+class MemoryFileRefusedError(RequestError):
+    """A file of the memory is there and cannot be read as text."""
+
+    code: ClassVar[str] = "memory_file_refused"
 
 
 class ConversationUnknownError(RequestError):

@@ -11,6 +11,7 @@ from cervella_rag.bootstrap.index import (
     find_roots,
     load_settings,
     make_embedder,
+    make_exact,
     make_indexer,
     make_redactor,
     make_retriever,
@@ -25,9 +26,11 @@ from cervella_rag.bootstrap.server import (
 from cervella_rag.bootstrap.tools import (
     back_up,
     evaluate_retrieval,
+    make_pattern,
     make_question,
     outer_shape,
     restore,
+    word_exact,
 )
 from cervella_rag.bootstrap.voices import (
     fetch_model,
@@ -48,7 +51,9 @@ __all__ = [
     "make_app",
     "make_assistant",
     "make_embedder",
+    "make_exact",
     "make_indexer",
+    "make_pattern",
     "make_question",
     "make_redactor",
     "make_retriever",
@@ -60,4 +65,5 @@ __all__ = [
     "verify_index",
     "voice_states",
     "watch",
+    "word_exact",
 ]

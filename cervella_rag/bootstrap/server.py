@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cervella_rag.bootstrap.index import (
     find_roots,
     make_embedder,
+    make_exact,
     make_indexer,
     make_retriever,
     make_store,
@@ -31,12 +32,14 @@ def make_app(settings: Settings) -> FastAPI:
     from cervella_rag.api.jobs import IndexJobs
 
     embedder, store = make_embedder(settings), make_store(settings)
-    retriever = make_retriever(settings, embedder, store)
+    exact = make_exact(settings, store)
+    retriever = make_retriever(settings, embedder, store, exact)
     indexer = make_indexer(settings, embedder, store)
     jobs = IndexJobs(lambda progress: indexer.run(find_roots(settings, store=store), progress=progress))
     if settings.memory.watch:
         jobs.watch(lambda run, stop: _watch_in_server(settings, store, run, stop))
-    return create_app(settings.api, retriever, make_assistant(settings, retriever, stays=True), jobs)
+    assistant = make_assistant(settings, retriever, stays=True)
+    return create_app(settings.api, retriever, assistant, jobs, exact)
 
 
 def _watch_in_server(

@@ -52,6 +52,7 @@ def make_assistant(
         voices=make_voices(settings, writer, templates),
         conversations=SQLConversationStore(conversations_file(settings)),
         persona=persona,
+        templates=templates,
         quoter=MemoryOnlyLLM(templates),
         redactor=make_redactor(settings),
         answer_hits=settings.retrieval.answer_hits,

@@ -14,9 +14,11 @@ from datetime import UTC, datetime
 from anyio import to_thread
 
 from cervella_rag.chat.citations import CitationCheck, cite
+from cervella_rag.chat.exact_words import Stated, state
 from cervella_rag.chat.voices import Voices
 from cervella_rag.domain import (
     Answer,
+    Citation,
     Done,
     Event,
     Message,
@@ -37,6 +39,7 @@ from cervella_rag.memory.redaction import Redactor, StreamRedactor
 from cervella_rag.persona.persona import Persona
 from cervella_rag.protocols import LLM, ConversationStore
 from cervella_rag.retrieval.retriever import Retriever
+from cervella_rag.templates import Templates
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +52,7 @@ class Assistant:
     """Answers questions from memory.
 
     Attributes:
+        templates: Hold the frames of exact facts, which code states before any voice.
         redactor: Takes secrets out of what is asked, before it is sent or kept, and of what a voice says.
         answer_hits: How many hits an answer may draw from.
         history_turns: How many turns a voice is reminded of, at most.
@@ -62,6 +66,7 @@ class Assistant:
     voices: Voices
     conversations: ConversationStore
     persona: Persona
+    templates: Templates
     quoter: LLM
     redactor: Redactor
     answer_hits: int
@@ -90,14 +95,19 @@ class Assistant:
         retrieval = await to_thread.run_sync(lambda: self.retriever.retrieve(question))
         clock.mark("retrieval")
         yield Status("retrieved")
-        prompt = await to_thread.run_sync(lambda: self._prompt(retrieval))
-        yield Sources(prompt.citations)
+        stated = await to_thread.run_sync(lambda: self._stated(retrieval))
+        prompt = await to_thread.run_sync(lambda: self._prompt(retrieval, stated))
+        yield Sources(stated.citations + prompt.citations)
         check = CitationCheck(prompt.citations, prompt.hits)
         turn = _Turn(prompt, check, clock, _Guard(StreamRedactor(self.redactor), self.persona.canary))
-        async with aclosing(self.voices.stream(prompt)) as voice:
-            async for event in voice:
-                if shown := turn.hear(event):
-                    yield shown
+        is_all = retrieval.exact is not None and retrieval.exact.complete
+        if counted := turn.state(stated, is_all=is_all):
+            yield counted
+        if not is_all:
+            async with aclosing(self.voices.stream(prompt)) as voice:
+                async for event in voice:
+                    if shown := turn.hear(event):
+                        yield shown
         if rest := turn.rest():
             yield rest
         if turn.is_echo:
@@ -135,17 +145,27 @@ class Assistant:
     def _newest(self, history: Sequence[Message]) -> tuple[Message, ...]:
         return tuple(history[max(0, len(history) - 2 * self.history_turns) :])
 
-    def _prompt(self, retrieval: Retrieval) -> Prompt:
+    def _stated(self, retrieval: Retrieval) -> Stated:
+        """Put what code has counted into words; mostly there is nothing."""
+        if retrieval.exact is None:
+            return Stated("", ())
+        return state(retrieval.exact, self.templates, self.detect_language(retrieval.question.text))
+
+    def _prompt(self, retrieval: Retrieval, stated: Stated) -> Prompt:
         question = retrieval.question
         hits = (retrieval.hits if retrieval.enough else retrieval.closest)[: self.answer_hits]
+        if retrieval.exact and retrieval.exact.complete:
+            hits = ()
+        cited = cite(hits, retrieval.understood.searched)
         return Prompt(
             question=question.text,
             language=self.detect_language(question.text),
             hits=hits,
-            citations=cite(hits, retrieval.understood.searched),
+            citations=tuple(replace(each, number=each.number + len(stated.citations)) for each in cited),
             grounded=retrieval.enough,
             history=question.history,
             today=self.now().date().isoformat(),
+            stated=stated.text,
         )
 
     def _answer(self, turn: _Turn, retrieval: Retrieval) -> Answer:
@@ -153,9 +173,9 @@ class Assistant:
         used = tuple(citation for citation in prompt.citations if citation.number in check.used)
         return Answer(
             answer=turn.text,
-            grounded=prompt.grounded and bool(used),
+            grounded=retrieval.exact is not None or (prompt.grounded and bool(used)),
             mode=spoken.mode,
-            citations=used,
+            citations=turn.stated + used,
             conversation_id=None,
             turn_id=str(uuid.uuid4()),
             model=spoken.model,
@@ -166,6 +186,7 @@ class Assistant:
                 "persona": f"{sheet.id}/{sheet.version}",
                 "persona_sha256": self.persona.sha256,
                 "index_generation": retrieval.index.generation,
+                "exact": retrieval.exact.operation if retrieval.exact else None,
                 "chunk_ids": [hit.chunk.chunk_id for hit in prompt.hits],
                 "citations_added": check.added,
                 "citations_removed": check.removed,
@@ -210,8 +231,22 @@ class _Turn:
         self.text = ""
         self.spoken = Spoken("", "")
         self.is_echo = False
+        self.stated: tuple[Citation, ...] = ()
+        self._from_voice = 0  # where in the text the voice begins
         self._is_quote = False
         self._quotes = False
+
+    def state(self, stated: Stated, *, is_all: bool) -> Token | None:
+        """Say what code has counted; the text is its own and the memory's, redacted when it was read."""
+        if not stated.text:
+            return None
+        self.clock.mark("first_token")
+        self.stated = stated.citations
+        if is_all:  # no model has a part in it
+            self.spoken = Spoken("memory_only", "")
+        said = self._say(stated.text + ("" if is_all else "\n\n"))
+        self._from_voice = len(self.text)
+        return said
 
     def hear(self, event: VoiceEvent) -> Status | Token | None:
         """Take an event of the voice; return what may be shown of it."""
@@ -243,7 +278,7 @@ class _Turn:
 
     def _only_repeats(self) -> bool:
         """Tell whether the answer is the question again: small models do that, with a citation."""
-        said = stems(words(MARK.sub("", self.text)))
+        said = stems(words(MARK.sub("", self.text[self._from_voice :])))
         return len(said) >= _FEWEST_WORDS_OF_AN_ECHO and said <= stems(words(self.prompt.question))
 
     def _say(self, checked: str) -> Token | None:

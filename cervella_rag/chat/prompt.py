@@ -22,6 +22,9 @@ from cervella_rag.tokens import estimate_tokens
 MESSAGE_TOKENS = 8
 """What a chat template adds around one message, with room to spare (Qwen's adds five)."""
 
+STATED_CHARACTERS = 900
+"""Most that a voice is reminded of what code has stated before it."""
+
 _FEWEST_PASSAGE_TOKENS = 40
 
 _MARKS = ("<|", "<think>", "</think>", "<<<", ">>>")
@@ -110,6 +113,7 @@ class PromptWriter:
             passages=passages,
             partner=self.persona.partner,
             question=disarm(prompt.question.strip()),
+            stated=disarm(MARK.sub("", prompt.stated)[:STATED_CHARACTERS]).strip(),
         )
         return Message("user", text)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import date
 
-_MONTHS = {
+MONTH_NUMBERS = {
     month: number
     for number, names in enumerate(
         (
@@ -26,7 +26,9 @@ _MONTHS = {
     )
     for month in names.split()
 }
-_MONTH = "(" + "|".join(sorted(_MONTHS, key=len, reverse=True)) + r")\.?"
+"""The months' names in three languages, in lower case, and their numbers."""
+
+_MONTH = "(" + "|".join(sorted(MONTH_NUMBERS, key=len, reverse=True)) + r")\.?"
 _FORMS = re.compile(
     rf"""(?ix) (?<![\d])
     (?: (?P<iso_y>20\d\d) [-_/.] (?P<iso_m>\d{{1,2}}) [-_/.] (?P<iso_d>\d{{1,2}}) (?!\d)
@@ -48,7 +50,7 @@ def find_date(text: str) -> str | None:
     for match in _FORMS.finditer(text):
         form = next(name[:3] for name, value in match.groupdict().items() if value)
         year, month, day = (match[f"{form}_{part}"] for part in "ymd")
-        number = _MONTHS[month.lower()] if form in ("lng", "eng") else int(month)
+        number = MONTH_NUMBERS[month.lower()] if form in ("lng", "eng") else int(month)
         try:
             return date(int(year), number, int(day)).isoformat()
         except ValueError:
