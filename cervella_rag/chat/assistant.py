@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from itertools import zip_longest
 
 from anyio import to_thread
 
@@ -21,6 +22,7 @@ from cervella_rag.domain import (
     Citation,
     Done,
     Event,
+    Exact,
     Message,
     Prompt,
     Question,
@@ -92,7 +94,7 @@ class Assistant:
         if conversation_id is not None:
             conversation = await self.conversations.read(conversation_id)
             question = replace(question, history=self._newest(conversation.history))
-        retrieval = await to_thread.run_sync(lambda: self.retriever.retrieve(question))
+        retrieval = await to_thread.run_sync(lambda: self._retrieve(question))
         clock.mark("retrieval")
         yield Status("retrieved")
         stated = await to_thread.run_sync(lambda: self._stated(retrieval))
@@ -144,6 +146,15 @@ class Assistant:
 
     def _newest(self, history: Sequence[Message]) -> tuple[Message, ...]:
         return tuple(history[max(0, len(history) - 2 * self.history_turns) :])
+
+    def _retrieve(self, question: Question) -> Retrieval:
+        """Find hits; where a question names the files it is about, theirs, each file's best first."""
+        retrieval = self.retriever.retrieve(question)
+        named = _named_files(retrieval.exact)[: self.answer_hits]
+        within = (replace(question, filters=replace(question.filters, path_prefix=path)) for path in named)
+        found = zip_longest(*(self.retriever.retrieve(asked).hits for asked in within))
+        hits = tuple(hit for row in found for hit in row if hit)
+        return replace(retrieval, hits=hits, enough=True, closest=()) if hits else retrieval
 
     def _stated(self, retrieval: Retrieval) -> Stated:
         """Put what code has counted into words; mostly there is nothing."""
@@ -218,6 +229,13 @@ class Assistant:
         except ConversationUnknownError:  # deleted while she spoke
             return None
         return conversation_id
+
+
+def _named_files(exact: Exact | None) -> list[str]:
+    """Return the files that are to be read for the rest of an answer."""
+    if exact is None or exact.complete:
+        return []
+    return [str(part.details["path"]) for part in exact.parts or (exact,) if part.operation == "record"]
 
 
 class _Turn:

@@ -11,7 +11,8 @@ import re
 from cervella_rag.domain import Kind
 
 POLITE = re.compile(
-    r"(?:(?:ciao|ehi|hey|hi|hello|scusa|senti|cervella|per favore|per piacere|please|por favor|ola|mi|me|"
+    r"(?:(?:ciao|ehi|hey|hi|hello|scusa|senti|cervella|per favore|per piacere|please|por favor|ola|"
+    r"mi dici|mi|me|"
     r"sai|"
     r"puoi|potresti|dimmi|dirmi|dire|vorrei sapere|voglio sapere|fammi sapere|can you|could you|tell me|"
     r"do you know|i want to know|podes|pode|voce|dizer-me|dizer|diga|diz-me|me diz|se|if|e|and|allora|ma)"
@@ -33,8 +34,9 @@ _NOUN = (
 )
 _NAMED = rf"{_A_FILE}{_NOUN}(?:di nome |chiamato |named |called |chamado )?"
 _FILES = (
-    rf"{_NAMED}{_FILE}(?:(?: ?[,;] ?| e | ed | and | o | ou | or |"
-    rf" ?[-*•]? ?\d{{0,2}}[.)]? ){{1,3}}{_NAMED}{_FILE})*"
+    # Possessive: a list that does not end as it must is not tried again in every other way.
+    rf"{_NAMED}{_FILE}(?:(?: ?[,;] ?| )(?:(?:e|ed|and|o|ou|or) )?(?:[-*•] |"
+    rf"\d{{1,2}}[.)] )?{_NAMED}{_FILE})*+"
 )
 _IN = (
     r"(?:in |nel |nella |nello |nei |sotto |dentro |di |del |della |da |dal |dalla |on |inside |under |"
@@ -48,7 +50,7 @@ _WHERE = (
 )
 _ALL = (
     r"(?: in tutto| in totale| complessivamente| adesso| ora| oggi| gia| now| in total| altogether|"
-    r" ao todo| no total| agora)*"
+    r" ao todo| no total| agora)*+"
 )
 
 RECURSIVE = (
@@ -73,7 +75,7 @@ WITHOUT_FORMS = (
     r"(?:modell[oi]|template)|without (?:the )?templates?|templates? excluded|excluding templates?|"
     r"sem (?:o )?modelos?"
 )
-_FOLDER_NOTES = rf"(?:[ ,]+(?:{RECURSIVE}|{FLAT}|{_WITH_FORMS}|{WITHOUT_FORMS}))*"
+_FOLDER_NOTES = rf"(?:[ ,]+(?:{RECURSIVE}|{FLAT}|{_WITH_FORMS}|{WITHOUT_FORMS}))*+"
 _EXTENSION = (
     r"(?:(?:in |di tipo |con estensione |of type )?\.?(?P<ext>md|markdown|txt|jsonl?|ya?ml|toml|csv|py|"
     r"js|ts|sh|sql|html|css|png|pdf) )?"
@@ -179,7 +181,7 @@ AS_PART = (
     r"anche (?:dentro|all'interno di) altre parole|anche come parte di parola|also inside words|"
     r"also within words"
 )
-_NOTES = rf"(?P<notes>(?:,? ?(?:{NUMBERED}|{ANY}|{AS_WRITTEN}|{AS_PART}))*)"
+_NOTES = rf"(?P<notes>(?:,? ?(?:{NUMBERED}|{ANY}|{AS_WRITTEN}|{AS_PART}))*+)"
 _OCCURS = (
     r"(?:compar(?:e|ono)|appar(?:e|ono)|ricorr(?:e|ono)|si trova(?:no)?|c'e|e (?:citat|nominat|menzionat|"
     r"scritt|usat|ripetut)[oa]|"
@@ -245,7 +247,7 @@ _LINK_TAIL = (
     r"piu citat[ei])|how many(?: there are| are there)?|"
     r"(?:which|what)(?: are)?(?: the)? main(?: ones)?|quantas sao|quais (?:sao )?as principais|"
     r"al massimo \d+|massimo \d+|max\.? \d+|"
-    r"at most \d+|no maximo \d+|quante volte ciascun[oa]|con i conteggi|in ordine))*)"
+    r"at most \d+|no maximo \d+|quante volte ciascun[oa]|con i conteggi|in ordine))*+)"
 )
 LINKS = (
     (

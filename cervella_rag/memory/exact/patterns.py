@@ -9,7 +9,7 @@ import time
 import unicodedata
 from bisect import bisect_left
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import regex
 
@@ -20,7 +20,10 @@ LONGEST_PATTERN = 200
 """Characters of what is searched for."""
 TIME_LIMIT_SECONDS = 2.0
 """For all files of one request together."""
+LONGEST_LINE = 20_000
+"""Characters of one line that a regular expression sees: what it remembers grows with them."""
 _PLACES_KEPT = 1000
+_RECURSION = regex.compile(r"\(\?(?:R|[+-]?\d|&|P>)")
 
 How = Literal["literal", "regex"]
 
@@ -88,9 +91,12 @@ class Matcher:
     def __init__(self, pattern: Pattern, clock: Clock) -> None:
         if not pattern.term.strip():
             raise InvalidRequestError(field="pattern", reason="it is empty")
+        if pattern.how == "regex" and _RECURSION.search(pattern.term):
+            raise InvalidRequestError(field="pattern", reason="it may not call itself")
         if len(pattern.term) > LONGEST_PATTERN:
             raise InvalidRequestError(field="pattern", reason=f"longer than {LONGEST_PATTERN} characters")
         self._clock = clock
+        self._is_regex = pattern.how == "regex"
         self._exact = _compile(_expression(pattern, unicodedata.normalize("NFC", pattern.term)), 0)
         folded = pattern.term if pattern.how == "regex" else fold(pattern.term)
         flags = regex.IGNORECASE if pattern.how == "regex" else 0
@@ -104,23 +110,31 @@ class Matcher:
         """Count what has the same letters apart from case and accents."""
         return self._count(self._folded, fold(text))
 
-    def _count(self, compiled: Any, text: str) -> Matches:
-        count, starts = 0, []
+    def _count(self, compiled: regex.Pattern[str], text: str) -> Matches:
+        """Count; a literal may go over the end of a line, a regular expression sees one line at a time."""
         try:
-            for found in compiled.finditer(text, timeout=self._clock.left()):
-                if found.end() == found.start():
-                    continue  # nothing is found everywhere
-                count += 1
-                if count <= _PLACES_KEPT:
-                    starts.append(found.start())
-                elif not count % _PLACES_KEPT:
-                    self._clock.left()
+            return self._by_line(compiled, text) if self._is_regex else self._in_text(compiled, text)
         except TimeoutError as error:
             raise _too_slow() from error
         except (MemoryError, RecursionError) as error:
             raise InvalidRequestError(field="pattern", reason="it takes too much memory") from error
-        ends = [place for place, character in enumerate(text) if character == "\n"] if starts else []
-        return Matches(count, tuple(dict.fromkeys(bisect_left(ends, start) + 1 for start in starts)))
+
+    def _by_line(self, compiled: regex.Pattern[str], text: str) -> Matches:
+        count = 0
+        lines: list[int] = []
+        for number, line in enumerate(text.split("\n"), 1):
+            matches = compiled.finditer(line[:LONGEST_LINE], timeout=self._clock.left())
+            found = sum(match.end() > match.start() for match in matches)  # nothing is found everywhere
+            count += found
+            if found and len(lines) < _PLACES_KEPT:
+                lines.append(number)
+        return Matches(count, tuple(lines))
+
+    def _in_text(self, compiled: regex.Pattern[str], text: str) -> Matches:
+        starts = [match.start() for match in compiled.finditer(text, timeout=self._clock.left())]
+        places = starts[:_PLACES_KEPT]
+        ends = [place for place, character in enumerate(text) if character == "\n"] if places else []
+        return Matches(len(starts), tuple(dict.fromkeys(bisect_left(ends, place) + 1 for place in places)))
 
 
 def _too_slow() -> InvalidRequestError:
@@ -141,7 +155,7 @@ def _expression(pattern: Pattern, term: str) -> str:
     return before + words + after
 
 
-def _compile(expression: str, flags: int) -> Any:
+def _compile(expression: str, flags: int) -> regex.Pattern[str]:
     try:
         return regex.compile(expression, flags | regex.MULTILINE)
     except (regex.error, RecursionError, OverflowError, MemoryError, ValueError) as error:

@@ -10,7 +10,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-LONGEST_QUESTION = 2000
+LONGEST_QUESTION = 1500
 """Characters; a longer text is no question about a file."""
 
 _ENDINGS = (
@@ -22,7 +22,7 @@ _FILE = rf"(?:~?/|\.{{1,2}}/)?(?:{_NAME}+/)*{_NAME}*\w\.(?:{_ENDINGS})(?![\w/]|\
 _PATH = rf"(?:~?/|\.{{1,2}}/)?(?:{_NAME}+/)+(?:{_NAME}*\w)?"
 _BARE_PATH = re.compile(rf"(?<![\w/.:@$€£]){_FILE}|(?<![\w/.:@$€£]){_PATH}")
 _WHOLE_PATH = re.compile(rf"(?:{_FILE}|{_PATH})")
-_QUOTED_PATH = re.compile(rf"[^\n]*[/\\][^\n]*|[^\n]*\w\.(?:{_ENDINGS})")
+_QUOTED_PATH = re.compile(rf"[^\n*?|\\]*/[^\n*?|\\]*|[^\n*?|\\]*\w\.(?:{_ENDINGS})")
 _QUOTE = re.compile(
     r"«\s*(?P<a>[^«»\n]+?)\s*»|“(?P<b>[^“”\n]+)”|\"(?P<c>[^\"\n]+)\"|`(?P<d>[^`\n]+)`"
     r"|(?<![\w'])'(?P<e>[^'\n]+)'(?!\w)|(?<!\w)‘(?P<f>[^‘’\n]+)’(?!\w)"
