@@ -143,6 +143,11 @@ def search(
     if as_json:
         _print_json(bootstrap.outer_shape(retrieval))
     else:
+        if retrieval.exact:
+            out.print(
+                terminal.printable(bootstrap.word_exact(retrieval.exact, locale_language())), markup=False
+            )
+            out.print()
         terminal.show_hits(retrieval, explain=explain)
 
 

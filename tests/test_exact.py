@@ -266,6 +266,10 @@ def test_records_by_kind_and_day_and_the_newest(facts: Facts, january: Path) -> 
     ]
     newest = ask(known, "Qual è la decisione più recente?")
     assert newest.value == "memoria/decisioni/20260110_SCELTA_DEL_FORNO.md"
+    titled = ask(known, "Qual è il documento più recente su impasti?")
+    assert (titled.details["about_in"], titled.complete) == ("title", False)
+    named = ask(known, "Qual è il documento più recente su bolletta?")
+    assert (named.value, named.details["about_in"]) == (newest.value, "text")
     none = ask(known, "elenca le lezioni di gennaio 2020")
     assert (none.value, none.complete) == (0, False)
     assert known.answer(Question("qual è il documento più recente su astronavi?")) is None

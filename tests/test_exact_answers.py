@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -71,7 +70,8 @@ def client(assistant: Assistant) -> Iterator[TestClient]:
         (
             "Quante volte compare la parola forno nel file 20260110_SCELTA_DEL_FORNO.md?",
             (
-                "«forno» compare 4 volte in ogni grafia in `memoria/decisioni/20260110_SCELTA_DEL_FORNO.md` [1];"
+                "«forno» compare 4 volte in ogni grafia in "
+                "`memoria/decisioni/20260110_SCELTA_DEL_FORNO.md` [1];"
                 " scritto proprio così 2."
             ),
         ),
@@ -233,12 +233,9 @@ def test_a_command_about_a_file_that_is_not_there_fails(january: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def real(material: Path) -> Iterator[ExactFacts]:
-    os.environ["CERVELLA_MEMORY__ROOTS"] = str(material / "memory" / "sncp")
-    try:
-        yield bootstrap.make_exact(load_settings())
-    finally:
-        del os.environ["CERVELLA_MEMORY__ROOTS"]
+def real(material: Path, tmp_path_factory: pytest.TempPathFactory) -> ExactFacts:
+    memory = {"roots": [material / "memory" / "sncp"]}
+    return bootstrap.make_exact(load_settings(home=tmp_path_factory.mktemp("home"), memory=memory))
 
 
 def test_every_exact_question_about_a_real_memory_is_right_and_no_other_is_taken_for_one(

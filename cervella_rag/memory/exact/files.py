@@ -113,16 +113,19 @@ class MemoryFiles:
         if isinstance(text, Refused) or not any(map(str.isalnum, text)):
             return None
         key = entry.path, hashlib.sha256(text.encode()).hexdigest()
-        if key not in self._read:
+        document = self._read.get(key)
+        if document is None:
             source = Source(entry.root.name, entry.path, key[1], _ends(text))
-            self._read[key] = self._documents.read(source, (entry.path,))
-        document = self._read[key]
+            document = self._documents.read(source, (entry.path,))
+            with self._lock:
+                self._read[key] = document
         return replace(document, source=replace(document.source, root=entry.root.name))
 
     def forget_other_documents(self, kept: Iterable[Document]) -> None:
         """Drop what is known of files as they no longer are."""
         keys = {(document.source.path, document.source.sha256) for document in kept}
-        self._read = {key: document for key, document in self._read.items() if key in keys}
+        with self._lock:
+            self._read = {key: document for key, document in self._read.items() if key in keys}
 
 
 class Snapshot:

@@ -23,7 +23,7 @@ THANKS = re.compile(
 )
 
 # What may stand where one file, several, or a folder is named.
-_FILE = r"(?:<[fq]\d+>)"
+_FILE = r"(?:<[fqd]\d+>)"
 _A_FILE = (
     r"(?:il |lo |la |i |gli |le |the |o |os |a |as |questi |questo |these |this |estes |este |un |una |"
     r"uno |um |uma )?"
@@ -336,7 +336,8 @@ FILLER = re.compile(
     r"already)(?= |$)"
 )
 ABOUT = re.compile(
-    r"(?:riguardo (?:a|al|alla) |a proposito di |sull?[aeo']? ?|sugli |sui |che parla di |about |on |"
+    r"(?:riguardo (?:a|al|alla) |a proposito di |su |sull?[aeo]? |sull'|sugli |sui |che parla di |about |"
+    r"on |"
     r"regarding |sobre )(?P<about>[^<>?,]{2,60})"
 )
 
