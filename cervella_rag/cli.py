@@ -191,6 +191,21 @@ def chat(
         runner.run(assistant.aclose())
 
 
+@app.command("brief", help=say("help_brief"))
+def brief(
+    project: Annotated[str | None, typer.Argument(help=say("arg_project"))] = None,
+    max_tokens: Annotated[int, typer.Option(min=200, max=8000, help=say("opt_max_tokens"))] = 1000,
+    as_json: Json = False,
+) -> None:
+    """Tell what somebody who starts to work must know."""
+    settings = bootstrap.load_settings()
+    written = bootstrap.write_brief(settings, project, max_tokens, locale_language())
+    if as_json:
+        _print_json(bootstrap.brief_shape(written))
+    else:
+        out.print(terminal.printable(written.text), markup=False)
+
+
 @models.command("fetch", help=say("help_model_fetch"))
 def fetch_model(
     name: Annotated[str, typer.Argument(help=say("arg_model"))] = "demo",

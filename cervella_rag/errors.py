@@ -29,7 +29,8 @@ CervellaError
 │   ├── InvalidRequestError
 │   ├── PromptTooLongError
 │   ├── KeyRefusedError
-│   └── ConversationUnknownError
+│   ├── ConversationUnknownError
+│   └── ProjectUnknownError
 └── UpstreamError           a part she depends on: the store, the embedder, another writer, a voice
     ├── IndexLockedError
     ├── IndexOvertakenError
@@ -257,6 +258,13 @@ class ConversationUnknownError(RequestError):
     """There is no conversation with that id."""
 
     code: ClassVar[str] = "conversation_unknown"
+    status: ClassVar[int] = 404
+
+
+class ProjectUnknownError(RequestError):
+    """No file of the memory belongs to that project."""
+
+    code: ClassVar[str] = "project_unknown"
     status: ClassVar[int] = 404
 
 

@@ -17,7 +17,7 @@ from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 
 from cervella_rag import __version__
-from cervella_rag.api import problems, sse
+from cervella_rag.api import problems, rooms, sse
 from cervella_rag.api.jobs import IndexJobs
 from cervella_rag.api.keys import Keys
 from cervella_rag.api.leaving import until_left
@@ -87,6 +87,7 @@ def create_app(
     app.state.ping_seconds = settings.ping_seconds
     problems.install(app)
     app.include_router(router)
+    rooms.install(app)
     app.mount("/page", StaticFiles(directory=_PAGE), name="page")
     app.add_middleware(
         RequestContext,

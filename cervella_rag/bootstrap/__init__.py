@@ -6,6 +6,7 @@ loads no model, a search loads no web server.
 
 from __future__ import annotations
 
+from cervella_rag.bootstrap.brief import brief_shape, write_brief
 from cervella_rag.bootstrap.index import (
     count_index,
     find_roots,
@@ -39,6 +40,7 @@ from cervella_rag.bootstrap.voices import (
 
 __all__ = [
     "back_up",
+    "brief_shape",
     "count_index",
     "evaluate_retrieval",
     "fetch_model",
@@ -60,4 +62,5 @@ __all__ = [
     "verify_index",
     "voice_states",
     "watch",
+    "write_brief",
 ]

@@ -14,6 +14,7 @@ from cervella_rag.bootstrap.index import (
     make_retriever,
     make_store,
 )
+from cervella_rag.bootstrap.rooms import furnish
 from cervella_rag.bootstrap.voices import make_assistant
 from cervella_rag.errors import HostRefusedError, PortTakenError
 
@@ -36,7 +37,9 @@ def make_app(settings: Settings) -> FastAPI:
     jobs = IndexJobs(lambda progress: indexer.run(find_roots(settings, store=store), progress=progress))
     if settings.memory.watch:
         jobs.watch(lambda run, stop: _watch_in_server(settings, store, run, stop))
-    return create_app(settings.api, retriever, make_assistant(settings, retriever, stays=True), jobs)
+    app = create_app(settings.api, retriever, make_assistant(settings, retriever, stays=True), jobs)
+    furnish(app, settings)
+    return app
 
 
 def _watch_in_server(
