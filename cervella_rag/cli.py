@@ -206,6 +206,22 @@ def brief(
         out.print(terminal.printable(written.text), markup=False)
 
 
+@app.command("mcp", help=say("help_mcp"))
+def serve_mcp(
+    http: Annotated[bool, typer.Option("--http", help=say("opt_http"))] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535, help=say("opt_mcp_port"))] = 8001,
+) -> None:
+    """Serve agents."""
+    settings = bootstrap.load_settings()
+    if not http:
+        bootstrap.serve_mcp(settings)
+        return
+    # On stderr like everything that is no result: on stdio, stdout is the protocol's.
+    bootstrap.serve_mcp_over_http(
+        settings, port, announce=lambda host, port: err.print(say("serving_mcp", host=host, port=port))
+    )
+
+
 @models.command("fetch", help=say("help_model_fetch"))
 def fetch_model(
     name: Annotated[str, typer.Argument(help=say("arg_model"))] = "demo",

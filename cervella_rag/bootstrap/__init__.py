@@ -19,6 +19,7 @@ from cervella_rag.bootstrap.index import (
     verify_index,
     watch,
 )
+from cervella_rag.bootstrap.mcp import serve_mcp, serve_mcp_over_http
 from cervella_rag.bootstrap.server import (
     make_app,
     serve,
@@ -59,6 +60,8 @@ __all__ = [
     "outer_shape",
     "restore",
     "serve",
+    "serve_mcp",
+    "serve_mcp_over_http",
     "verify_index",
     "voice_states",
     "watch",

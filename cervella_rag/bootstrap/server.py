@@ -77,7 +77,7 @@ def serve(settings: Settings, *, host: str, port: int, announce: Callable[[str, 
         address = None
     if not (address and address.is_loopback) and not settings.api.keys:
         raise HostRefusedError(host=host)
-    listening = _listen(host, port)
+    listening = listen(host, port)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # what is asked of a model is not for the log
     shown = f"[{host}]" if ":" in host else host
@@ -90,7 +90,7 @@ def serve(settings: Settings, *, host: str, port: int, announce: Callable[[str, 
     uvicorn.Server(config).run(sockets=[listening])
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """Take the port before anything is loaded, so that a taken one is told at once."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)

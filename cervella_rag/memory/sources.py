@@ -106,6 +106,18 @@ class SourceReader:
                         refused.append(refusal)
         return Scan(tuple(sources), tuple(skipped), tuple(refused))
 
+    def read_one(self, root: Root, path: str) -> Source | Skipped | Refused | None:
+        """Read one file of a root by the same rules; None where there is none, or a link leads to it."""
+        file = root.location if root.location.is_file() else root.location / path
+        try:
+            is_there = file.name == path or file.resolve(strict=True) == root.location.resolve() / path
+        except (OSError, RuntimeError, ValueError):
+            return None
+        is_own = self._own_data is not None and file.is_relative_to(self._own_data)
+        if not is_there or is_own or not file.is_file() or _relative(root, file) not in (path, "."):
+            return None
+        return self._read_file(root, path, file)
+
     def _walk(
         self, root: Root, skipped: list[Skipped], refused: list[Refused]
     ) -> Iterator[tuple[str, Path]]:
