@@ -38,12 +38,15 @@ from cervella_rag.bootstrap.voices import (
     make_voices,
     voice_states,
 )
+from cervella_rag.bootstrap.writeback import check_wish, export_feedback, write_back
 
 __all__ = [
     "back_up",
     "brief_shape",
+    "check_wish",
     "count_index",
     "evaluate_retrieval",
+    "export_feedback",
     "fetch_model",
     "find_model",
     "find_roots",
@@ -65,5 +68,6 @@ __all__ = [
     "verify_index",
     "voice_states",
     "watch",
+    "write_back",
     "write_brief",
 ]

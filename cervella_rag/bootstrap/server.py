@@ -38,7 +38,7 @@ def make_app(settings: Settings) -> FastAPI:
     if settings.memory.watch:
         jobs.watch(lambda run, stop: _watch_in_server(settings, store, run, stop))
     app = create_app(settings.api, retriever, make_assistant(settings, retriever, stays=True), jobs)
-    furnish(app, settings)
+    furnish(app, settings, store)
     return app
 
 
