@@ -273,6 +273,34 @@ def test_nothing_makes_it_longer_than_it_may_be(
     assert all("\n" not in line.text for section in brief.sections.values() for line in section)
 
 
+@pytest.mark.timeout(30)
+def test_hostile_lines_take_no_time(index: Index, store: EmbeddedStore, january: Path) -> None:
+    blank, digits = " " * 60_000, "1 " * 20_000
+    lines = [
+        f"x{blank}y",
+        f"| {blank}a",
+        f"```\n|{blank}x\n```",
+        f"- {digits}",
+        f"lunedì {blank}3",
+        "|" * 50_000,
+    ]
+    lines += [f"lunedì {day} gennaio 3.2.{day} " * 300 for day in range(28)]
+    text = "# STATO\n\n**Data:** 2026-01-11\n\n## Prossimi passi\n\n" + "\n\n".join(lines)
+    (january / "stato" / "oggi.md").write_text(text, "utf-8")
+    (january / "stato" / "stato.md").write_text(text.replace("11", "10"), "utf-8")
+    index(january)
+    assert WRITER.write(read(store), max_tokens=1000).tokens <= 1000
+
+
+def test_the_smallest_budget_holds_the_frame(index: Index, store: EmbeddedStore, january: Path) -> None:
+    project = "プロジェクト" * 30
+    (january / "nota.md").write_text(f"# Nota\n\n**Progetto:** {project}\n\nTesto.\n", "utf-8")
+    index(january)
+    for language in ("it", "en"):
+        brief = WRITER.write(read(store), project=project, max_tokens=200, language=language)
+        assert brief.tokens <= 200
+
+
 def test_the_fixtures_fit(index: Index, store: EmbeddedStore) -> None:
     for layout in ("january", "march"):
         index(FIXTURES / layout)

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from cervella_rag.domain import Answer, Citation, Hit, Retrieval
 from cervella_rag.mcp_server.frame import MOST_TOKENS, cut, fitting, framed
-from cervella_rag.mcp_server.parts import READS, ServerParts, told, told_async
+from cervella_rag.mcp_server.parts import KEEPS, READS, ServerParts, told, told_async
 from cervella_rag.messages import message
 
 Short = Annotated[str | None, Field(max_length=200)]
@@ -49,7 +49,10 @@ def register(server: MCPServer[None], parts: ServerParts) -> None:
         structured_output=False,
     )
     server.add_tool(
-        told_async(ask, language), description=message("mcp.ask", language), structured_output=False
+        told_async(ask, language),
+        description=message("mcp.ask", language),
+        annotations=KEEPS,
+        structured_output=False,
     )
 
 

@@ -22,6 +22,9 @@ P = ParamSpec("P")
 READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 """A tool that changes nothing and asks nobody beyond the memory."""
 
+KEEPS = ToolAnnotations(read_only_hint=False, destructive_hint=False, open_world_hint=False)
+"""A tool that keeps what was said and changes nothing that was there."""
+
 
 class MakeQuestion(Protocol):
     """Checks filters and puts them beside a question."""

@@ -11,7 +11,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 from pathspec import GitIgnoreSpec
@@ -112,6 +112,9 @@ class SourceReader:
         try:
             is_there = file.name == path or file.resolve(strict=True) == root.location.resolve() / path
         except (OSError, RuntimeError, ValueError):
+            return None
+        above = [f"{folder}/" for folder in list(map(str, PurePosixPath(path).parents))[:-1]]
+        if any(self._rule(root, folder) for folder in above):
             return None
         is_own = self._own_data is not None and file.is_relative_to(self._own_data)
         if not is_there or is_own or not file.is_file() or _relative(root, file) not in (path, "."):

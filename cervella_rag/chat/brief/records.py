@@ -26,8 +26,9 @@ _HEADER_FIELD = re.compile(
     r"\s*(?:>\s?)?(?:[-*]\s+)?\*{0,2}([^\W\d][\w .'’-]{1,40}?)\*{0,2}\s*:\*{0,2}\s*(\S.*)$"
 )
 _ROW_RULE = re.compile(r"[\s|:+-]+")
-_SUB_ITEM = re.compile(r"\s*[|│║]?\s*(?:[-*+•]|\[[ xX]\])\s+")
-_NUMBERED = re.compile(r"\s*[|│║]?\s*\d{1,3}[.)]\s+")
+# Bounded: two runs of blanks side by side would make a long blank line take its square in time.
+_SUB_ITEM = re.compile(r"\s{0,40}[|│║]?\s{0,40}(?:[-*+•]|\[[ xX]\])\s+")
+_NUMBERED = re.compile(r"\s{0,40}[|│║]?\s{0,40}\d{1,3}[.)]\s+")
 _ARROW = re.compile(r"--+>|<--+|==+>|[→↓▼►]")
 """What stands in a drawing, whose words say little one line at a time."""
 _ARCHIVES = frozenset({"archivio", "archive", "arquivo"})

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from cervella_rag.chat.brief.contradictions import contradiction_lines
 from cervella_rag.chat.brief.decisions import decision_lines
 from cervella_rag.chat.brief.line import BriefLine
-from cervella_rag.chat.brief.records import Record, read_records
+from cervella_rag.chat.brief.records import Record, read_records, shorten
 from cervella_rag.chat.brief.stale import stale_lines
 from cervella_rag.chat.brief.state import next_lines, state_lines, state_records
 from cervella_rag.chat.brief.time import newest_date, newest_session
@@ -35,6 +35,8 @@ _ROUND = (
 )
 """Whose turn it is: a warning is worth as much as a step, and there are few of them."""
 _MOST_WARNINGS = 5
+_PROJECT_CHARACTERS = 60
+"""The frame alone must fit the smallest budget, whatever a project is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ class BriefWriter:
         as_of = newest_date(every, reader.manifest.created[:10])
         lines = _lines(records, as_of, language)
         brief = Brief(
-            project=project.lower() if project else None,
+            project=shorten(project.lower(), _PROJECT_CHARACTERS) if project else None,
             as_of=as_of,
             session=newest_session(records, as_of) if as_of else None,
             generation=reader.manifest.generation,

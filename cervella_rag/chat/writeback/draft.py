@@ -20,7 +20,7 @@ _MOST_QUESTIONS = 12
 _MOST_SOURCES = 20
 _SENTENCE = re.compile(r"(.{20,}?[.!?])(?:\s|$)")
 _GIST_CHARACTERS = 300
-_HEADING = re.compile(r"^#{1,6}[ \t]+(\S.*?)[ \t#]*$", re.MULTILINE)
+_HEADING = re.compile(r"^#{1,6}[ \t]+(\S.*)$", re.MULTILINE)
 _NUMBER = re.compile(r"^\d{1,3}[.)]\s+")
 
 
