@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -9,12 +10,13 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import httpx2
 import pytest
 from mcp import Client, StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult, TextContent
 
 from cervella_rag.mcp_server.frame import MOST_TOKENS, fitting, framed
@@ -44,19 +46,23 @@ def said(result: CallToolResult) -> str:
     return framed[2]
 
 
+Mode = Literal["auto", "legacy"]
+"""How client and server agree: as clients do today, and by the handshake of those before 2026."""
+
+
 @asynccontextmanager
-async def on_stdio() -> AsyncIterator[Client]:
+async def on_stdio(mode: Mode = "auto") -> AsyncIterator[Client]:
     environment = {**os.environ, **QUICK}
     server = StdioServerParameters(
         command=sys.executable, args=["-m", "cervella_rag", "mcp"], env=environment
     )
-    async with Client(server, read_timeout_seconds=60) as client:
+    async with Client(server, read_timeout_seconds=60, mode=mode) as client:
         yield client
 
 
-def ask_on_stdio(asking: Callable[[Client], Coroutine[Any, Any, None]]) -> None:
+def ask_on_stdio(asking: Callable[[Client], Coroutine[Any, Any, None]], mode: Mode = "auto") -> None:
     async def run() -> None:
-        async with on_stdio() as client:
+        async with on_stdio(mode) as client:
             await asking(client)
 
     anyio.run(run)
@@ -88,18 +94,20 @@ async def everything(client: Client) -> None:
     assert "8: ## Perche' a legna" in lines
 
 
-def test_on_stdio(january: Path) -> None:
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_on_stdio(january: Path, mode: Mode) -> None:
     assert cervella("index", january).returncode == 0
-    ask_on_stdio(everything)
+    ask_on_stdio(everything, mode)
 
 
-def test_on_http(january: Path) -> None:
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_on_http(january: Path, mode: Mode) -> None:
     assert cervella("index", january).returncode == 0
     port = free_port()
     url = f"http://127.0.0.1:{port}/mcp"
 
     async def run() -> None:
-        async with Client(url, read_timeout_seconds=60) as client:
+        async with Client(url, read_timeout_seconds=60, mode=mode) as client:
             await everything(client)
 
     with started("mcp", "--http", "--port", str(port)) as process:
@@ -114,10 +122,21 @@ def test_http_asks_for_the_key(january: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("CERVELLA_API__KEYS", "io:0123456789abcdef")
     assert cervella("index", january).returncode == 0
     port = free_port()
+    url = f"http://127.0.0.1:{port}/mcp"
+
+    async def run() -> None:
+        headers = {"authorization": "Bearer 0123456789abcdef"}
+        async with (
+            httpx2.AsyncClient(headers=headers, timeout=60) as http,
+            Client(streamable_http_client(url, http_client=http)) as client,
+        ):
+            assert "january" in said(await client.call_tool("read_lines", {"path": FOREST}))
+
     with started("mcp", "--http", "--port", str(port)) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        assert httpx2.post(f"http://127.0.0.1:{port}/mcp", json={}).status_code == 401
+        assert httpx2.post(url, json={}).status_code == 401
+        anyio.run(run)
 
 
 def test_errors_are_sentences(january: Path) -> None:
@@ -226,6 +245,14 @@ def test_stdin_at_its_end_ends_it(january: Path) -> None:
         check=False,
     )
     assert (ended.returncode, ended.stdout) == (0, "")
+
+
+def test_the_document_names_the_tools_and_its_snippet_is_json() -> None:
+    document = (Path(__file__).parents[1] / "docs" / "agents.md").read_text("utf-8")
+    assert set(re.findall(r"^\| `(\w+)\(", document, re.M)) >= TOOLS
+    snippet = re.search(r"```json\n(.*?)```", document, re.S)
+    assert snippet
+    assert json.loads(snippet[1])["mcpServers"]["cervella"]["args"] == ["mcp"]
 
 
 def test_a_file_cannot_close_the_frame() -> None:

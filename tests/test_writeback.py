@@ -100,6 +100,24 @@ def test_a_draft_reads_as_what_it_is(kind: RecordKind, language: str) -> None:
     assert "8-10, 2026-01-10: Perche' a legna" in text
 
 
+def test_a_handoff_has_the_six_sections() -> None:
+    old = turn(
+        4, "E Chroma?", "Superata [2].", citations=({**SOURCE, "path": "c.md", "status": "SUPERSEDED"},)
+    )
+    text = draft(replace(WISH, kind="handoff"), conversation(*TALK.turns, old), TEMPLATES, "it")
+    assert [line for line in text.split("\n") if line.startswith("## ")] == [
+        "## 1. Fatto",
+        "## 2. Deciso",
+        "## 3. Aperto",
+        "## 4. File letti",
+        "## 5. Trappole",
+        "## 6. Prossimo passo",
+    ]
+    assert "- `c.md` non vale più." in text
+    assert "SCELTA_DEL_FORNO.md` non vale" not in text
+    assert text.endswith("Trovare risposta a: E il forno elettrico?\n")
+
+
 def test_own_words_go_before_hers() -> None:
     text = draft(replace(WISH, title="Il forno", text="Legna. E basta."), TALK, TEMPLATES, "it")
     assert "# DECISIONE: Il forno\n" in text

@@ -17,7 +17,7 @@ from itertools import combinations
 from pathlib import PurePosixPath
 
 from cervella_rag.chat.brief.line import BriefLine, of_item, of_lines
-from cervella_rag.chat.brief.records import Item, Record, shorten
+from cervella_rag.chat.brief.records import Item, Record, is_replaced, shorten
 from cervella_rag.domain import Kind
 from cervella_rag.memory.dates import find_date
 from cervella_rag.memory.lexical import fold
@@ -30,7 +30,6 @@ _CLOSED = re.compile(
     r"^\W*(?:decis[oa]\b|approvat|completat|chius[oa]\b|fatt[oa]\b|decided|approved|done\b|closed)"
 )
 _REPLACES = ("sostituisce", "supersedes", "replaces", "substitui")
-_REPLACED = re.compile(r"superat|supersed|sostituit|superad|replaced|annullat|obsolet")
 _FILE_NAME = re.compile(r"[\w.-]{1,120}\.md\b")
 
 _WEEKDAYS = (
@@ -107,7 +106,7 @@ def _unknowing_predecessors(records: Sequence[Record], language: str) -> Iterato
             for name in _FILE_NAME.findall(value):
                 older = by_name.get((record.root, name))
                 status = older.metadata.status if older else None
-                if older and older is not record and status and not _REPLACED.search(fold(status)):
+                if older and older is not record and status and not is_replaced(status):
                     told = {"older": older.path, "status": shorten(status, 40)}
                     yield of_lines(record, message("brief.unknowing", language, **told), line)
 

@@ -31,6 +31,7 @@ _SUB_ITEM = re.compile(r"\s{0,40}[|│║]?\s{0,40}(?:[-*+•]|\[[ xX]\])\s+")
 _NUMBERED = re.compile(r"\s{0,40}[|│║]?\s{0,40}\d{1,3}[.)]\s+")
 _ARROW = re.compile(r"--+>|<--+|==+>|[→↓▼►]")
 """What stands in a drawing, whose words say little one line at a time."""
+_REPLACED = re.compile(r"superat|supersed|sostituit|superad|replaced|annullat|obsolet")
 _ARCHIVES = frozenset({"archivio", "archive", "arquivo"})
 
 
@@ -86,6 +87,11 @@ def session_number(session: str | None) -> int:
     """Return a session's number, its suffix dropped; 0 without one."""
     match = re.match(r"\d+", session or "")
     return int(match[0]) if match else 0
+
+
+def is_replaced(status: str | None) -> bool:
+    """Tell whether a status says that something else holds now."""
+    return bool(_REPLACED.search(fold(status or "")))
 
 
 def read_records(chunks: Iterable[Chunk]) -> tuple[Record, ...]:

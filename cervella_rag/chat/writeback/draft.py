@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from cervella_rag.chat.brief.records import is_replaced
 from cervella_rag.domain import Conversation, Turn
 from cervella_rag.marks import MARK
 from cervella_rag.memory.cleaning import clean_line
@@ -47,13 +48,18 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class DraftSource:
-    """A source as the file lists it, numbered anew over the whole conversation."""
+    """A source as the file lists it, numbered anew over the whole conversation.
+
+    Attributes:
+        is_past: Whether its file is gone, or says of itself that it no longer holds.
+    """
 
     number: int
     path: str
     start_line: int | None
     end_line: int | None
     date: str | None
+    is_past: bool
     quote: str
 
 
@@ -87,7 +93,6 @@ def draft(
         unanswered=[_one_line(turn.question) for turn in conversation.turns if not turn.grounded],
         text=_below(text),
         sources=sources[:_MOST_SOURCES],
-        files=list(dict.fromkeys(source.path for source in sources)),
     )
     return redact(rendered) + "\n"
 
@@ -105,7 +110,10 @@ def _sources(turns: Iterable[Turn]) -> tuple[list[DraftSource], dict[tuple[str, 
             place = citation["path"], citation.get("start_line"), citation.get("end_line")
             if place not in found:
                 quote = next(filter(None, map(clean_line, _quote(citation).split("\n"))), "")
-                found[place] = DraftSource(len(found) + 1, *place, citation.get("date"), quote[:120])
+                is_past = bool(citation.get("retired")) or is_replaced(citation.get("status"))
+                found[place] = DraftSource(
+                    len(found) + 1, *place, citation.get("date"), is_past, quote[:120]
+                )
             numbers[turn.turn_id, citation["number"]] = found[place].number
     return list(found.values()), numbers
 
