@@ -13,7 +13,7 @@ import sys
 import threading
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -36,8 +36,10 @@ app = typer.Typer(help=say("about"), no_args_is_help=True, add_completion=False)
 evaluations = typer.Typer(help=say("help_eval"), no_args_is_help=True)
 models = typer.Typer(help=say("help_model"), no_args_is_help=True)
 app.add_typer(evaluations, name="eval")
+feedback = typer.Typer(help=say("help_feedback"), no_args_is_help=True)
 app.add_typer(models, name="model")
 app.add_typer(memory_app, name="memory")
+app.add_typer(feedback, name="feedback")
 
 
 def main() -> None:
@@ -196,6 +198,70 @@ def chat(
             except CervellaError as error:
                 terminal.show_error(error)
         runner.run(assistant.aclose())
+
+
+@app.command("brief", help=say("help_brief"))
+def brief(
+    project: Annotated[str | None, typer.Argument(help=say("arg_project"))] = None,
+    max_tokens: Annotated[int, typer.Option(min=200, max=8000, help=say("opt_max_tokens"))] = 1000,
+    as_json: Json = False,
+) -> None:
+    """Tell what somebody who starts to work must know."""
+    settings = bootstrap.load_settings()
+    written = bootstrap.write_brief(settings, project, max_tokens, locale_language())
+    if as_json:
+        _print_json(bootstrap.brief_shape(written))
+    else:
+        out.print(terminal.printable(written.text), markup=False)
+
+
+@app.command("write", help=say("help_write"))
+def write(
+    kind: Annotated[Literal["decision", "lesson", "handoff"], typer.Argument(help=say("arg_record"))],
+    conversation: Annotated[str, typer.Option(help=say("opt_from_conversation"))],
+    title: Annotated[str | None, typer.Option(help=say("opt_title"))] = None,
+    text: Annotated[str | None, typer.Option(help=say("opt_text"))] = None,
+    project: Annotated[str | None, typer.Option(help=say("opt_write_project"))] = None,
+    session: Annotated[str | None, typer.Option(help=say("opt_write_session"))] = None,
+    with_voice: Annotated[bool, typer.Option("--with-voice", help=say("opt_with_voice"))] = False,
+    yes: Annotated[bool, typer.Option("--yes", help=say("opt_yes"))] = False,
+) -> None:
+    """Write a file into the memory, once it is confirmed."""
+    told = bootstrap.check_wish(
+        kind, conversation, title=title, text=text, project=project, session=session
+    )
+    written = bootstrap.write_back(
+        bootstrap.load_settings(),
+        kind,
+        conversation,
+        lambda proposal: terminal.confirm_proposal(proposal, yes=yes),
+        with_voice=with_voice,
+        **told,
+    )
+    out.print(safe(say("written", path=written.path) if written else say("not_written")))
+
+
+@feedback.command("export", help=say("help_feedback_export"))
+def export_feedback() -> None:
+    """Print feedback."""
+    for entry in bootstrap.export_feedback(bootstrap.load_settings()):
+        print(json.dumps(entry, ensure_ascii=False))
+
+
+@app.command("mcp", help=say("help_mcp"))
+def serve_mcp(
+    http: Annotated[bool, typer.Option("--http", help=say("opt_http"))] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535, help=say("opt_mcp_port"))] = 8001,
+) -> None:
+    """Serve agents."""
+    settings = bootstrap.load_settings()
+    if not http:
+        bootstrap.serve_mcp(settings)
+        return
+    # On stderr like everything that is no result: on stdio, stdout is the protocol's.
+    bootstrap.serve_mcp_over_http(
+        settings, port, announce=lambda host, port: err.print(say("serving_mcp", host=host, port=port))
+    )
 
 
 @models.command("fetch", help=say("help_model_fetch"))

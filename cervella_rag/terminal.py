@@ -9,6 +9,7 @@ from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -19,6 +20,7 @@ from cervella_rag.domain import Done, Sources, Status, Token
 from cervella_rag.messages import locale_language, message
 
 if TYPE_CHECKING:
+    from cervella_rag.chat.notes import Proposal
     from cervella_rag.domain import (
         Answer,
         Citation,
@@ -254,6 +256,18 @@ def _show_end(answer: Answer) -> None:
 def _place(citation: Citation) -> str:
     lines = say("lines", start=citation.start_line, end=citation.end_line)
     return printable(f"[{citation.number}] {citation.path}, {lines}, {citation.date or say('undated')}")
+
+
+def confirm_proposal(proposal: Proposal, *, yes: bool) -> bool:
+    """Show a file that would be written, and ask; without somebody to ask, the answer is no."""
+    out.print(printable(proposal.text), markup=False)
+    err.print(safe(say("would_write", root=proposal.root, path=proposal.path)), style="bold")
+    if yes:
+        return True
+    try:
+        return typer.confirm(say("ask_write"), err=True)
+    except typer.Abort:
+        return False
 
 
 def show_stats(stats: Stats) -> None:

@@ -17,7 +17,7 @@ from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 
 from cervella_rag import __version__
-from cervella_rag.api import memory, problems, sse
+from cervella_rag.api import memory, problems, rooms, sse
 from cervella_rag.api.jobs import IndexJobs
 from cervella_rag.api.keys import Keys
 from cervella_rag.api.leaving import until_left
@@ -90,6 +90,7 @@ def create_app(
     problems.install(app)
     app.include_router(router)
     app.include_router(memory.router)
+    rooms.install(app)
     app.mount("/page", StaticFiles(directory=_PAGE), name="page")
     app.add_middleware(
         RequestContext,

@@ -6,6 +6,7 @@ loads no model, a search loads no web server.
 
 from __future__ import annotations
 
+from cervella_rag.bootstrap.brief import brief_shape, write_brief
 from cervella_rag.bootstrap.index import (
     count_index,
     find_roots,
@@ -19,6 +20,7 @@ from cervella_rag.bootstrap.index import (
     verify_index,
     watch,
 )
+from cervella_rag.bootstrap.mcp import serve_mcp, serve_mcp_over_http
 from cervella_rag.bootstrap.server import (
     make_app,
     serve,
@@ -39,11 +41,15 @@ from cervella_rag.bootstrap.voices import (
     make_voices,
     voice_states,
 )
+from cervella_rag.bootstrap.writeback import check_wish, export_feedback, write_back
 
 __all__ = [
     "back_up",
+    "brief_shape",
+    "check_wish",
     "count_index",
     "evaluate_retrieval",
+    "export_feedback",
     "fetch_model",
     "find_model",
     "find_roots",
@@ -62,8 +68,12 @@ __all__ = [
     "outer_shape",
     "restore",
     "serve",
+    "serve_mcp",
+    "serve_mcp_over_http",
     "verify_index",
     "voice_states",
     "watch",
     "word_exact",
+    "write_back",
+    "write_brief",
 ]

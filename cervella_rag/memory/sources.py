@@ -12,7 +12,7 @@ import os
 import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 from pathspec import GitIgnoreSpec
@@ -162,6 +162,21 @@ class SourceReader:
             return Refused(entry.root.name, entry.path, str(error))
         except OSError as error:
             return Refused(entry.root.name, entry.path, _reason(error))
+
+    def read_one(self, root: Root, path: str) -> Source | Skipped | Refused | None:
+        """Read one file of a root by the same rules; None where there is none, or a link leads to it."""
+        file = root.location if root.location.is_file() else root.location / path
+        try:
+            is_there = file.name == path or file.resolve(strict=True) == root.location.resolve() / path
+        except (OSError, RuntimeError, ValueError):
+            return None
+        above = [f"{folder}/" for folder in list(map(str, PurePosixPath(path).parents))[:-1]]
+        if any(self._rule(root, folder) for folder in above):
+            return None
+        is_own = self._own_data is not None and file.is_relative_to(self._own_data)
+        if not is_there or is_own or not file.is_file() or _relative(root, file) not in (path, "."):
+            return None
+        return self._read_file(root, path, file)
 
     def _walk(
         self,
