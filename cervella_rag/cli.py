@@ -13,7 +13,7 @@ import sys
 import threading
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -36,6 +36,8 @@ evaluations = typer.Typer(help=say("help_eval"), no_args_is_help=True)
 models = typer.Typer(help=say("help_model"), no_args_is_help=True)
 app.add_typer(evaluations, name="eval")
 app.add_typer(models, name="model")
+personas = typer.Typer(help=say("help_persona"), no_args_is_help=True)
+app.add_typer(personas, name="persona")
 
 
 def main() -> None:
@@ -294,6 +296,37 @@ def eval_retrieval(
         _print_json(report)
     else:
         terminal.show_measures(report)
+
+
+@personas.command("check", help=say("help_persona_check"))
+def check_persona(as_json: Json = False) -> None:
+    """Look a persona over."""
+    described = bootstrap.describe_persona(bootstrap.load_settings())
+    if as_json:
+        _print_json(described)
+    else:
+        terminal.show_persona(described)
+
+
+@personas.command("export", help=say("help_persona_export"))
+def export_persona(
+    file: Annotated[Path, typer.Argument(help=say("arg_card"))],
+    spec: Annotated[Literal["v2", "v3"], typer.Option(help=say("opt_spec"))] = "v3",
+) -> None:
+    """Write the persona as a Character Card."""
+    bootstrap.export_persona(bootstrap.load_settings(), file, spec)
+    out.print(str(file), markup=False)
+
+
+@personas.command("import", help=say("help_persona_import"))
+def import_persona(
+    file: Annotated[Path, typer.Argument(help=say("arg_card"))],
+    language: Annotated[Literal["it", "en", "pt"], typer.Option(help=say("opt_card_language"))] = "it",
+    replace: Annotated[bool, typer.Option("--replace", help=say("opt_replace"))] = False,
+) -> None:
+    """Keep a Character Card as a persona."""
+    path = bootstrap.import_persona(bootstrap.load_settings(), file, language, replace=replace)
+    out.print(safe(say("persona_kept", path=path, name=path.stem)))
 
 
 def _print_json(document: Any) -> None:

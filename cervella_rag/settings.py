@@ -282,10 +282,24 @@ class PersonaSettings(_Group):
     """Who she is."""
 
     name: str = Field(
-        "cervella", pattern=r"^[a-z0-9_-]+$", description="File under prompts/personas/, without `.yaml`."
+        "cervella",
+        pattern=r"^[a-z0-9_-]+$",
+        description="File without `.yaml`, in CERVELLA_HOME/personas or prompts/personas.",
     )
     partner: str = Field(
         "Rafa", min_length=1, max_length=80, description="Name of the person she works with."
+    )
+    examples: int = Field(
+        2, ge=0, le=10, description="Examples of her voice shown to a model that is not compact, at most."
+    )
+    repair: Literal["off", "code", "model"] = Field(
+        "code",
+        description="What happens to an answer that breaks a hard rule: `code` takes emoji and a banned"
+        " opening out as it comes; `model` also has it said once more, and then nothing is shown before"
+        " it is finished.",
+    )
+    mark_unsupported: bool = Field(
+        False, description="Put [?] after a sentence about the memory that no passage supports."
     )
 
 

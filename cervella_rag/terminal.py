@@ -288,6 +288,16 @@ def show_stats(stats: Stats) -> None:
         out.print(safe(f"{say('stats_undated')}: {', '.join(stats.undated)}"))
 
 
+def show_persona(described: dict[str, Any]) -> None:
+    """Print what a persona is made of."""
+    languages = ", ".join(described["languages"])
+    out.print(safe(say("persona_text", **{**described, "languages": languages})))
+    counted = say(f"counted_{described['counted_by']}")
+    out.print(safe(say("persona_tokens", **described["tokens"], counted=counted)))
+    if described["too_long"]:
+        err.print(say("persona_too_long"), style="yellow")
+
+
 def show_checks(checks: list[tuple[str, bool, str]]) -> None:
     """Print the outcome of `doctor`: name, whether it is well, detail."""
     for name, is_well, detail in checks:

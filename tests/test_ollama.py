@@ -18,7 +18,7 @@ import stamina
 from ollama import AsyncClient
 
 from cervella_rag.chat.prompt import PromptWriter as RealWriter
-from cervella_rag.domain import Message, Prompt, Spoken, Token, Window
+from cervella_rag.domain import Composed, Message, Prompt, Spoken, Token, Window
 from cervella_rag.errors import (
     CervellaError,
     ModelMissingError,
@@ -31,7 +31,7 @@ from cervella_rag.errors import (
 )
 from cervella_rag.llm.ollama import OllamaLLM, OllamaOptions
 from cervella_rag.llm.speech import Patience
-from cervella_rag.persona.persona import read_persona
+from cervella_rag.persona.live import PersonaFile
 from cervella_rag.protocols import PromptWriter
 from cervella_rag.resources import resource
 from cervella_rag.templates import Templates
@@ -87,8 +87,12 @@ class PlainWriter:
 
     written: tuple[Message, ...] = ()
 
-    def messages(self, prompt: Prompt, window: Window) -> tuple[Message, ...]:
+    def compose(self, prompt: Prompt, window: Window) -> Composed:
         """See `PromptWriter`."""
+        return Composed(self.messages(prompt, window))
+
+    def messages(self, prompt: Prompt, window: Window) -> tuple[Message, ...]:
+        """Return what is sent."""
         return self.written or (Message("user", prompt.question),)
 
     def prefix(self, history: Sequence[Message], window: Window) -> tuple[Message, ...]:
@@ -643,7 +647,7 @@ def test_health_tells_that_nobody_listens() -> None:
 
 def test_a_prompt_that_does_not_fit_is_not_sent() -> None:
     templates = Templates(resource("prompts"))
-    persona = read_persona(resource("prompts") / "personas" / "cervella.yaml", "Rafa")
+    persona = PersonaFile(resource("prompts") / "personas" / "cervella.yaml", "Rafa")
     writer = RealWriter(persona, templates, memory_tokens=400)
 
     async def run() -> None:

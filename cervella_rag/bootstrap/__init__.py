@@ -18,6 +18,11 @@ from cervella_rag.bootstrap.index import (
     verify_index,
     watch,
 )
+from cervella_rag.bootstrap.persona import (
+    describe_persona,
+    export_persona,
+    import_persona,
+)
 from cervella_rag.bootstrap.server import (
     make_app,
     serve,
@@ -33,6 +38,7 @@ from cervella_rag.bootstrap.voices import (
     fetch_model,
     find_model,
     make_assistant,
+    make_persona,
     make_voices,
     voice_states,
 )
@@ -40,15 +46,19 @@ from cervella_rag.bootstrap.voices import (
 __all__ = [
     "back_up",
     "count_index",
+    "describe_persona",
     "evaluate_retrieval",
+    "export_persona",
     "fetch_model",
     "find_model",
     "find_roots",
+    "import_persona",
     "load_settings",
     "make_app",
     "make_assistant",
     "make_embedder",
     "make_indexer",
+    "make_persona",
     "make_question",
     "make_redactor",
     "make_retriever",

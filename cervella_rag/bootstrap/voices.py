@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from cervella_rag.chat.voices import Voices
     from cervella_rag.domain import VoiceState
     from cervella_rag.llm.models import ModelEntry
+    from cervella_rag.persona.live import PersonaFile
+    from cervella_rag.persona.persona import Persona
     from cervella_rag.protocols import LLM, PromptWriter
     from cervella_rag.retrieval.retriever import Retriever
     from cervella_rag.settings import Settings
@@ -40,38 +42,71 @@ def make_assistant(
     from cervella_rag.chat.prompt import PromptWriter
     from cervella_rag.llm.memory_only import MemoryOnlyLLM
     from cervella_rag.memory.language import detect_language
-    from cervella_rag.persona.persona import read_persona
     from cervella_rag.resources import resource
     from cervella_rag.templates import Templates
 
-    sheets, templates = resource("prompts") / "personas", Templates(resource("prompts"))
-    persona = read_persona(sheets / f"{settings.persona.name}.yaml", settings.persona.partner)
-    writer = PromptWriter(persona, templates, settings.llm.memory_tokens)
+    templates, persona = Templates(resource("prompts")), make_persona(settings)
+    writer = PromptWriter(persona, templates, settings.llm.memory_tokens, settings.persona.examples)
     return Assistant(
         retriever=shared or make_retriever(settings),
-        voices=make_voices(settings, writer, templates),
+        voices=make_voices(settings, writer, templates, persona),
         conversations=SQLConversationStore(conversations_file(settings)),
         persona=persona,
-        quoter=MemoryOnlyLLM(templates),
+        quoter=MemoryOnlyLLM(templates, _introduction(persona)),
         redactor=make_redactor(settings),
         answer_hits=settings.retrieval.answer_hits,
         history_turns=settings.conversations.history_turns,
         detect_language=detect_language,
+        repair=settings.persona.repair,
+        mark_unsupported=settings.persona.mark_unsupported,
         stays=stays,
     )
 
 
-def make_voices(settings: Settings, writer: PromptWriter, templates: Templates) -> Voices:
+def make_persona(settings: Settings) -> PersonaFile:
+    """Return the persona that is asked for.
+
+    Raises:
+        PersonaFileError: Its file cannot be used.
+    """
+    from cervella_rag.persona.live import PersonaFile
+
+    return PersonaFile(persona_path(settings), settings.persona.partner)
+
+
+def persona_path(settings: Settings) -> Path:
+    """Return where the persona is: among one's own in `CERVELLA_HOME/personas`, or the program's."""
+    from cervella_rag.resources import resource
+
+    name = f"{settings.persona.name}.yaml"
+    own = settings.home / "personas" / name
+    return own if own.is_file() else resource("prompts") / "personas" / name
+
+
+def _introduction(persona: Callable[[], Persona]) -> Callable[[str], str]:
+    return lambda language: persona().introduction(language)
+
+
+def make_voices(
+    settings: Settings, writer: PromptWriter, templates: Templates, persona: Callable[[], Persona]
+) -> Voices:
     """Return the voices: the one that is asked for, or all that are configured, in order."""
     from cervella_rag.chat.voices import Voices
 
     wanted = settings.llm.voice
     names = [wanted] if wanted != "auto" else ["ollama", "openai", "llama_cpp", "memory_only"]
-    voices = [_make_voice(name, settings, writer, templates) for name in names]
+    introduce = _introduction(persona)
+    voices = [_make_voice(name, settings, writer, templates, introduce) for name in names]
     return Voices([voice for voice in voices if voice], settings.llm.rest_seconds)
 
 
-def _make_voice(name: str, settings: Settings, writer: PromptWriter, templates: Templates) -> LLM | None:
+def _make_voice(
+    name: str,
+    settings: Settings,
+    writer: PromptWriter,
+    templates: Templates,
+    introduce: Callable[[str], str],
+) -> LLM | None:
     """Return a voice, or None for one that nothing is configured for where `auto` may do without."""
     from cervella_rag.domain import Window
     from cervella_rag.llm.speech import Patience
@@ -110,7 +145,7 @@ def _make_voice(name: str, settings: Settings, writer: PromptWriter, templates: 
         case "memory_only":
             from cervella_rag.llm.memory_only import MemoryOnlyLLM
 
-            return MemoryOnlyLLM(templates)
+            return MemoryOnlyLLM(templates, introduce)
     return None
 
 
