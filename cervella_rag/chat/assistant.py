@@ -36,6 +36,7 @@ from cervella_rag.persona.hard_rules import Cleaner, hard_faults
 from cervella_rag.persona.live import PersonaFile
 from cervella_rag.persona.persona import Persona
 from cervella_rag.persona.situations import asks_about_her, situations_of
+from cervella_rag.persona.voice_score import score_voice
 from cervella_rag.protocols import LLM, ConversationStore
 from cervella_rag.retrieval.retriever import Retriever
 
@@ -209,12 +210,13 @@ class Assistant:
 
     def _who(self, turn: Turning, persona: Persona) -> dict[str, object]:
         """Return who spoke: the persona as the model was told it, and how her answer kept its rules."""
-        made, mode = turn.spoken.composition, turn.spoken.mode
-        faults = (
-            ()
-            if mode == "memory_only" or turn.is_echo
-            else hard_faults(turn.text, persona, turn.prompt.language, self.detect_language)
-        )
+        made = turn.spoken.composition
+        faults: tuple[str, ...] = ()
+        heard = None
+        if turn.spoken.mode != "memory_only" and not turn.is_echo:  # what is quoted is not her voice
+            faults = hard_faults(turn.text, persona, turn.prompt.language, self.detect_language)
+            score = score_voice(turn.prompt.question, turn.text, persona)
+            heard = {"met": score.met, "applicable": score.applicable, "mean": round(score.mean, 2)}
         return {
             "persona": f"{persona.sheet.id}/{persona.sheet.version}",
             "persona_sha256": (made and made.persona_sha256) or persona.sha256,
@@ -222,6 +224,7 @@ class Assistant:
             "about_her": turn.prompt.about_her,
             "situations": list(turn.prompt.situations),
             "prompt": asdict(made) if made else None,
+            "voice": heard,
             "faults": list(faults),
             "faults_removed": turn.guard.removed,
             "said_again_for": list(turn.spoken.said_again_for),

@@ -12,6 +12,7 @@ from functools import cache
 
 from cervella_rag.memory.lexical import fold, stems, words
 from cervella_rag.persona.persona import Persona, Situation, VoiceExample
+from cervella_rag.persona.phrases import phrase_pattern
 from cervella_rag.resources import resource
 
 _SHORT_QUESTION_WORDS = 10
@@ -26,7 +27,7 @@ def situations_of(question: str, *, grounded: bool) -> tuple[Situation, ...]:
         question: What was asked.
         grounded: Whether the memory holds an answer; without one there is the situation of not knowing.
     """
-    folded = fold(question)
+    folded = _plain(question)
     counts = {situation: len(pattern.findall(folded)) for situation, pattern in _patterns().items()}
     found = sorted((name for name, count in counts.items() if count), key=lambda name: -counts[name])
     if not grounded and not found:
@@ -36,7 +37,7 @@ def situations_of(question: str, *, grounded: bool) -> tuple[Situation, ...]:
 
 def asks_about_her(question: str, persona: Persona) -> bool:
     """Tell whether the question is who she is, or only a greeting, and nothing besides."""
-    folded = fold(question)
+    folded = _plain(question)
     if len(folded.split()) > _SHORT_QUESTION_WORDS:
         return False
     rest, found = _about().subn(" ", folded)
@@ -69,6 +70,10 @@ def choose_examples(
     return tuple(fitting[:most])
 
 
+def _plain(text: str) -> str:
+    return fold(text).replace("\u2019", "'")
+
+
 @cache
 def _phrases() -> dict[str, list[str]]:
     with (resource("prompts") / "situations.toml").open("rb") as file:
@@ -78,20 +83,11 @@ def _phrases() -> dict[str, list[str]]:
 @cache
 def _patterns() -> dict[Situation, re.Pattern[str]]:
     phrases = _phrases()
-    return {situation: _pattern(phrases[situation]) for situation in Situation if phrases.get(situation)}
+    return {
+        situation: phrase_pattern(phrases[situation]) for situation in Situation if phrases.get(situation)
+    }
 
 
 @cache
 def _about() -> re.Pattern[str]:
-    return _pattern([*_phrases()[Situation.IDENTITY], *_phrases()["greeting"]])
-
-
-def _pattern(phrases: Sequence[str]) -> re.Pattern[str]:
-    # Longest first, so that "come ti chiami" is taken whole.
-    parts = [
-        r"[\s,']+".join(
-            re.escape(word).replace(r"\*", r"\w*") for word in fold(phrase).replace("'", " ").split()
-        )
-        for phrase in sorted(phrases, key=len, reverse=True)
-    ]
-    return re.compile(rf"\b(?:{'|'.join(parts)})\b")
+    return phrase_pattern([*_phrases()[Situation.IDENTITY], *_phrases()["greeting"]])
