@@ -544,6 +544,20 @@ class Turn:
     finish_reason: str
     citations: tuple[dict[str, object], ...]
     created: str
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What was counted of the turns of one voice and model: `turns` of them, `counted` with counts."""
+
+    mode: str
+    model: str
+    turns: int
+    counted: int
+    prompt_tokens: int
+    completion_tokens: int
 
 
 @dataclass(frozen=True, slots=True)

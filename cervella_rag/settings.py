@@ -246,6 +246,15 @@ class LLMSettings(_Group):
     llama_cpp_threads: int | None = Field(
         None, ge=1, le=256, description="Threads that generate; by default one core less than there are."
     )
+    profile: str = Field(
+        "",
+        description="A named model: qwen3-4b, qwen3-8b, llama3.1-8b, deepseek-r1 or mistral-7b; sets what"
+        " is not set by hand (docs/voices.md).",
+    )
+    stop: list[str] = Field([], description="Words that end an answer, for a model on a server.")
+    thinks: bool = Field(
+        False, description="Let a reasoning model think; its thoughts count as answer and are not shown."
+    )
     compact: bool = Field(
         False,
         description="Short persona and quotes instead of chunks, for every voice, not only in process.",
@@ -308,6 +317,18 @@ class ConversationSettings(_Group):
 
     history_turns: int = Field(
         12, ge=0, le=100, description="Turns before this one that a voice is reminded of, at most."
+    )
+
+
+class CostSettings(_Group):
+    """What tokens and machines cost, for `stats --cost`."""
+
+    input_usd: float = Field(3.0, ge=0, description="An API's price for a million tokens read, in dollars.")
+    output_usd: float = Field(
+        15.0, ge=0, description="An API's price for a million tokens written, in dollars."
+    )
+    machine_month_usd: float = Field(
+        85.0, ge=0, description="A machine with a GPU, for a month, in dollars."
     )
 
 
@@ -379,6 +400,7 @@ class Settings(BaseSettings):
     llm: LLMSettings = LLMSettings()
     persona: PersonaSettings = PersonaSettings()
     conversations: ConversationSettings = ConversationSettings()
+    costs: CostSettings = CostSettings()
     api: APISettings = APISettings()
 
     @classmethod

@@ -18,6 +18,15 @@ from cervella_rag.bootstrap.index import (
     verify_index,
     watch,
 )
+from cervella_rag.bootstrap.measures import (
+    count_costs,
+    evaluate_answers,
+    evaluate_persona,
+    evaluate_tasks,
+    read_answers,
+    with_voice,
+    write_sheet,
+)
 from cervella_rag.bootstrap.persona import (
     describe_persona,
     export_persona,
@@ -45,9 +54,13 @@ from cervella_rag.bootstrap.voices import (
 
 __all__ = [
     "back_up",
+    "count_costs",
     "count_index",
     "describe_persona",
+    "evaluate_answers",
+    "evaluate_persona",
     "evaluate_retrieval",
+    "evaluate_tasks",
     "export_persona",
     "fetch_model",
     "find_model",
@@ -65,9 +78,12 @@ __all__ = [
     "make_store",
     "make_voices",
     "outer_shape",
+    "read_answers",
     "restore",
     "serve",
     "verify_index",
     "voice_states",
     "watch",
+    "with_voice",
+    "write_sheet",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cervella_rag.bootstrap.index import make_redactor, make_retriever
 from cervella_rag.errors import ExtraMissingError, InvalidSettingError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cervella_rag.persona.persona import Persona
     from cervella_rag.protocols import LLM, PromptWriter
     from cervella_rag.retrieval.retriever import Retriever
-    from cervella_rag.settings import Settings
+    from cervella_rag.settings import LLMSettings, Settings
     from cervella_rag.templates import Templates
 
 
@@ -109,22 +109,31 @@ def _make_voice(
 ) -> LLM | None:
     """Return a voice, or None for one that nothing is configured for where `auto` may do without."""
     from cervella_rag.domain import Window
+    from cervella_rag.llm.profiles import with_profile
     from cervella_rag.llm.speech import Patience
 
-    llm = settings.llm
+    llm = with_profile(settings.llm)
     window = Window(llm.context_tokens, llm.answer_tokens, llm.compact)
     patience = Patience(llm.first_token_seconds, llm.between_tokens_seconds)
     match name:
         case "ollama":
             from cervella_rag.llm.ollama import OllamaLLM, OllamaOptions
 
-            ollama = OllamaOptions(llm.ollama_url, llm.ollama_model, llm.ollama_keep_alive, llm.temperature)
+            ollama = OllamaOptions(
+                llm.ollama_url,
+                llm.ollama_model,
+                llm.ollama_keep_alive,
+                llm.temperature,
+                stop=tuple(llm.stop),
+                thinks=llm.thinks,
+            )
             return OllamaLLM(ollama, writer, window, patience)
         case "openai" if llm.openai_url:
             from cervella_rag.llm.openai_compatible import OpenAICompatibleLLM, OpenAIOptions
 
             key = llm.openai_key.get_secret_value()
-            server = OpenAIOptions(llm.openai_url, llm.openai_model, key, llm.temperature, llm.openai_extra)
+            extra = {**_thinking(llm), **({"stop": llm.stop} if llm.stop else {})}
+            server = OpenAIOptions(llm.openai_url, llm.openai_model, key, llm.temperature, extra)
             return OpenAICompatibleLLM(server, writer, window, patience)
         case "openai" if llm.voice == name:
             raise InvalidSettingError(
@@ -147,6 +156,13 @@ def _make_voice(
 
             return MemoryOnlyLLM(templates, introduce)
     return None
+
+
+def _thinking(llm: LLMSettings) -> dict[str, Any]:
+    """Return what is added to a request: by default hybrid models are asked not to think."""
+    if llm.thinks and "openai_extra" not in llm.model_fields_set:
+        return {}
+    return llm.openai_extra
 
 
 def _model_file(settings: Settings) -> Path | None:

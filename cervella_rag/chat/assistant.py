@@ -73,12 +73,14 @@ class Assistant:
     now: Callable[[], datetime] = lambda: datetime.now(UTC).astimezone()
     stays: bool = False
 
-    async def stream(self, question: Question, conversation_id: str | None = None) -> AsyncGenerator[Event]:
+    async def stream(
+        self, question: Question, conversation_id: str | None = None, *, keep: bool = True
+    ) -> AsyncGenerator[Event]:
         """Yield a status, the sources, the tokens and, last, the finished answer.
 
         Closing the stream stops the voice. Errors of retrieval come before the first event. A finished
         turn is kept in its conversation, a new one where no id is given; a client that brings the
-        history itself keeps it itself.
+        history itself keeps it itself, and what is asked without `keep` is not kept at all.
 
         Raises:
             CervellaError: See `Retriever.retrieve` and `ConversationStore.read`; the voice's own errors
@@ -102,7 +104,7 @@ class Assistant:
                 yield event
         clock.mark("total")
         answer = self._answer(turn, retrieval, persona)
-        if conversation_id is not None or not brings_history:
+        if keep and (conversation_id is not None or not brings_history):
             answer = replace(answer, conversation_id=await self._keep(question, answer, conversation_id))
         if self.stays:
             said = (Message("user", question.text), Message("assistant", answer.answer))
@@ -139,9 +141,11 @@ class Assistant:
             lambda text: hard_faults(text, persona, turn.prompt.language, self.detect_language),
         )
 
-    async def reply(self, question: Question, conversation_id: str | None = None) -> Answer:
+    async def reply(
+        self, question: Question, conversation_id: str | None = None, *, keep: bool = True
+    ) -> Answer:
         """Return the finished answer: the stream, joined."""
-        async with aclosing(self.stream(question, conversation_id)) as events:
+        async with aclosing(self.stream(question, conversation_id, keep=keep)) as events:
             async for event in events:
                 if isinstance(event, Done):
                     return event.answer
@@ -242,6 +246,7 @@ class Assistant:
             finish_reason=answer.finish_reason,
             citations=tuple(asdict(citation) for citation in answer.citations),
             created=self.now().isoformat(timespec="milliseconds"),
+            **answer.usage,
         )
         try:
             if conversation_id is None:

@@ -26,15 +26,18 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    case,
     event,
     func,
+    inspect,
     select,
+    text,
 )
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from cervella_rag.domain import Conversation, ConversationInfo, Turn
+from cervella_rag.domain import Conversation, ConversationInfo, Turn, Usage
 from cervella_rag.errors import ConversationStoreError, ConversationUnknownError
 
 _TITLE_CHARACTERS = 80
@@ -70,7 +73,12 @@ _turns = Table(
     Column("finish_reason", String(20), nullable=False),
     Column("citations", JSON, nullable=False),
     Column("created", String(32), nullable=False),
+    Column("prompt_tokens", Integer, nullable=False, server_default="0"),
+    Column("completion_tokens", Integer, nullable=False, server_default="0"),
 )
+
+_LATER = ("prompt_tokens", "completion_tokens")
+"""Columns that files from before do not have."""
 
 
 class SQLConversationStore:
@@ -141,6 +149,24 @@ class SQLConversationStore:
             if not gone.rowcount:
                 raise ConversationUnknownError(conversation_id=conversation_id)
 
+    async def usage(self) -> tuple[Usage, ...]:
+        """Return what every voice and model counted, over all turns that are kept."""
+        counted = _turns.c.prompt_tokens + _turns.c.completion_tokens > 0
+        query = (
+            select(
+                _turns.c.mode,
+                _turns.c.model,
+                func.count().label("turns"),
+                func.sum(case((counted, 1), else_=0)).label("counted"),
+                func.sum(_turns.c.prompt_tokens).label("prompt_tokens"),
+                func.sum(_turns.c.completion_tokens).label("completion_tokens"),
+            )
+            .group_by(_turns.c.mode, _turns.c.model)
+            .order_by(_turns.c.mode, _turns.c.model)
+        )
+        async with self._begin() as connection:
+            return tuple(Usage(**row._asdict()) for row in (await connection.execute(query)).all())
+
     @asynccontextmanager
     async def _begin(self) -> AsyncIterator[AsyncConnection]:
         try:
@@ -165,6 +191,10 @@ def _configure(connection: Any, _: object) -> None:
 
 def _make_tables(connection: Connection) -> None:
     _tables.create_all(connection)
+    there = {column["name"] for column in inspect(connection).get_columns(_turns.name)}
+    for name in _LATER:
+        if name not in there:
+            connection.execute(text(f"ALTER TABLE turns ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0"))
 
 
 def _cards(conversation_id: str | None = None) -> Any:

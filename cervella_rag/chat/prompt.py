@@ -28,7 +28,20 @@ MESSAGE_TOKENS = 8
 
 _FEWEST_PASSAGE_TOKENS = 40
 
-_MARKS = ("<|", "<think>", "</think>", "<<<", ">>>")
+_MARKS = (
+    "<|",
+    "<\uff5c",
+    "<think>",
+    "</think>",
+    "<<<",
+    ">>>",
+    "[INST]",
+    "[/INST]",
+    "<<SYS>>",
+    "<s>",
+    "</s>",
+)
+"""What ends a message, or begins one, for Qwen and Llama, DeepSeek, Mistral; and our own frame."""
 
 _EXAMPLES_SHARE = 4
 """Question and examples take at most a fourth of the room: memory weighs more than manner."""
