@@ -490,6 +490,27 @@ def test_a_model_that_can_think_is_told_not_to() -> None:
     assert [body["think"] for body in double.bodies()] == [False]
 
 
+def test_a_profile_lets_a_model_think_and_names_what_ends_its_answers() -> None:
+    double = OllamaDouble(
+        Stream((piece(thinking="Mah."), piece("<think>Sì."), piece("</think>Sei."), end())),
+        can=("completion", "thinking"),
+    )
+
+    async def run() -> Heard:
+        async with double:
+            options = OllamaOptions(double.url, "m", "30m", 0.3, stop=("[INST]",), thinks=True)
+            llm = OllamaLLM(options, PlainWriter(), WINDOW, PATIENT)
+            try:
+                return await ask(llm)
+            finally:
+                await llm.aclose()
+
+    assert asyncio.run(run()).text == "Sei."
+    [body] = double.bodies()
+    assert body["think"] is True
+    assert body["options"]["stop"] == ["[INST]"]
+
+
 def test_a_model_that_thinks_although_told_not_to_shows_only_its_answer() -> None:
     reply = Stream((piece(thinking="Mah."), piece(thinking="Sì."), piece("Sei."), end()))
     assert hear(OllamaDouble(reply, can=("completion", "thinking"))).text == "Sei."
