@@ -421,7 +421,8 @@ def test_the_voice_is_recalled_at_the_end_of_a_prompt() -> None:
     assert last(asking(), FULL).endswith(anchor["it"])
     assert last(asking(language="en"), FULL).endswith(anchor["en"])
     assert anchor["it"] not in last(asking(), COMPACT)
-    assert last(asking(history=HISTORY), COMPACT).endswith(anchor["it"])
+    # A small model reads it aloud.
+    assert anchor["it"] not in last(asking(history=HISTORY), COMPACT)
 
 
 def test_what_did_not_fit_is_told(caplog: pytest.LogCaptureFixture) -> None:

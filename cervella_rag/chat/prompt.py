@@ -101,14 +101,9 @@ class PromptWriter:
         told = self._told(persona, window)
         room = _room(window, told)
         history = _newest(prompt.history, room)
-        # At the first turn the persona has just been told: a small model is reminded when it may drift.
-        reminds = not window.compact or bool(history)
-        page = _Page(
-            self.templates, persona, prompt, window, self._chosen(persona, prompt, window), reminds
-        )
+        page = _Page(self.templates, persona, prompt, window, self._chosen(persona, prompt, window))
         if room < sum(map(_tokens, history)) + _tokens(page.bare()):
             history = ()  # a question that long is asked without what was said before
-            page = replace(page, reminds=not window.compact)
         question, passages, examples = self._question(page, room - sum(map(_tokens, history)))
         messages = (*told, *history, question)
         shown = {passage.number for passage in passages}
@@ -173,7 +168,6 @@ class _Page:
     prompt: Prompt
     window: Window
     examples: Sequence[VoiceExample]
-    reminds: bool
 
     def bare(self, examples: Sequence[VoiceExample] = ()) -> Message:
         """Return it without passages."""
@@ -198,7 +192,8 @@ class _Page:
             question=disarm(prompt.question.strip()),
             draft=disarm(prompt.draft.strip()),
             faults=prompt.faults,
-            anchor=sheet.anchor.get(_LANGUAGES[prompt.language], "") if self.reminds else "",
+            # A model of 1.5 billion read the anchor aloud in the long conversations it is there for.
+            anchor="" if self.window.compact else sheet.anchor.get(_LANGUAGES[prompt.language], ""),
         )
         return Message("user", text)
 
