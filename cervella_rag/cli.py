@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import sys
 import threading
 from io import TextIOWrapper
@@ -38,8 +39,10 @@ models = typer.Typer(help=say("help_model"), no_args_is_help=True)
 app.add_typer(evaluations, name="eval")
 feedback = typer.Typer(help=say("help_feedback"), no_args_is_help=True)
 app.add_typer(models, name="model")
+personas = typer.Typer(help=say("help_persona"), no_args_is_help=True)
 app.add_typer(memory_app, name="memory")
 app.add_typer(feedback, name="feedback")
+app.add_typer(personas, name="persona")
 
 
 def main() -> None:
@@ -293,9 +296,18 @@ def _voice_without(settings: Settings) -> str | None:
 
 @app.command(help=say("help_stats"))
 def stats(
-    verify: Annotated[bool, typer.Option("--verify", help=say("opt_verify"))] = False, as_json: Json = False
+    verify: Annotated[bool, typer.Option("--verify", help=say("opt_verify"))] = False,
+    cost: Annotated[bool, typer.Option("--cost", help=say("opt_cost"))] = False,
+    as_json: Json = False,
 ) -> None:
-    """Tell what the index holds, or whether it is the image of the folders."""
+    """Tell what the index holds, whether it is the image of the folders, or what the answers cost."""
+    if cost:
+        costs = bootstrap.count_costs(bootstrap.load_settings())
+        if as_json:
+            _print_json(costs)
+        else:
+            terminal.show_costs(costs)
+        return
     if verify:
         verification = bootstrap.verify_index(bootstrap.load_settings())
         if as_json:
@@ -367,6 +379,102 @@ def eval_retrieval(
         _print_json(report)
     else:
         terminal.show_measures(report)
+
+
+Voice = Annotated[
+    Literal["auto", "ollama", "openai", "llama_cpp", "memory_only"] | None,
+    typer.Option("--voice", help=say("opt_voice")),
+]
+
+
+@evaluations.command("persona", help=say("help_eval_persona"))
+def eval_persona(
+    voice: Voice = None,
+    turns: Annotated[str, typer.Option(help=say("opt_turns"))] = "1,8,20",
+    as_json: Json = False,
+) -> None:
+    """Measure how much a voice sounds like her."""
+    settings = bootstrap.with_voice(bootstrap.load_settings(), voice)
+    if not all(part.isdecimal() and 1 <= int(part) <= 100 for part in turns.split(",")):
+        raise typer.BadParameter(say("bad_turns"), param_hint="--turns")
+    with terminal.progress_bar() as progress:
+        wanted = tuple(sorted({int(part) for part in turns.split(",")}))
+        report = bootstrap.evaluate_persona(settings, wanted, progress)
+    if as_json:
+        _print_json(report)
+    else:
+        terminal.show_voice_measures(report)
+
+
+@evaluations.command("answers", help=say("help_eval_answers"))
+def eval_answers(
+    file: Annotated[Path, typer.Argument(help=say("arg_file"))], voice: Voice = None, as_json: Json = False
+) -> None:
+    """Measure answers on an evaluation file."""
+    settings = bootstrap.with_voice(bootstrap.load_settings(), voice)
+    with terminal.progress_bar() as progress:
+        report = bootstrap.evaluate_answers(settings, file, progress)
+    if as_json:
+        _print_json(report)
+    else:
+        terminal.show_answer_measures(report)
+
+
+@evaluations.command("tasks", help=say("help_eval_tasks"))
+def eval_tasks(
+    folder: Annotated[Path | None, typer.Argument(help=say("arg_tasks"))] = None,
+    voice: Voice = None,
+    judge: Annotated[
+        Literal["ollama", "openai", "llama_cpp"] | None, typer.Option(help=say("opt_judge"))
+    ] = None,
+    sheet: Annotated[Path | None, typer.Option(help=say("opt_sheet"))] = None,
+    against: Annotated[Path | None, typer.Option(help=say("opt_against"))] = None,
+    as_json: Json = False,
+) -> None:
+    """Ask the twenty tasks and check what comes."""
+    settings = bootstrap.with_voice(bootstrap.load_settings(), voice)
+    material = folder or Path(os.environ.get("CERVELLA_TEST_MATERIAL", "../shared")) / "benchmark"
+    other = bootstrap.read_answers(material, against) if sheet else None
+    with terminal.progress_bar() as progress:
+        report = bootstrap.evaluate_tasks(settings, material, judge, progress)
+    if sheet and other:
+        key = bootstrap.write_sheet(report, other, sheet, locale_language())
+        err.print(safe(say("sheet_written", sheet=sheet, names=key)))
+    if as_json:
+        _print_json(report)
+    else:
+        terminal.show_task_measures(report)
+
+
+@personas.command("check", help=say("help_persona_check"))
+def check_persona(as_json: Json = False) -> None:
+    """Look a persona over."""
+    described = bootstrap.describe_persona(bootstrap.load_settings())
+    if as_json:
+        _print_json(described)
+    else:
+        terminal.show_persona(described)
+
+
+@personas.command("export", help=say("help_persona_export"))
+def export_persona(
+    file: Annotated[Path, typer.Argument(help=say("arg_card"))],
+    spec: Annotated[Literal["v2", "v3"], typer.Option(help=say("opt_spec"))] = "v3",
+) -> None:
+    """Write the persona as a Character Card."""
+    bootstrap.export_persona(bootstrap.load_settings(), file, spec)
+    out.print(str(file), markup=False)
+
+
+@personas.command("import", help=say("help_persona_import"))
+def import_persona(
+    file: Annotated[Path, typer.Argument(help=say("arg_card"))],
+    language: Annotated[Literal["it", "en", "pt"], typer.Option(help=say("opt_card_language"))] = "it",
+    replace: Annotated[bool, typer.Option("--replace", help=say("opt_replace"))] = False,
+) -> None:
+    """Keep a Character Card as a persona."""
+    path = bootstrap.import_persona(bootstrap.load_settings(), file, language, replace=replace)
+    out.print(safe(say("persona_kept", path=path, name=path.stem)))
 
 
 def _print_json(document: Any) -> None:

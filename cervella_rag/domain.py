@@ -369,6 +369,10 @@ class Prompt:
         history: What was said before, oldest first.
         today: ISO date of the turn.
         stated: What code has already answered in words, before the voice; mostly nothing.
+        situations: What the question asks of a voice besides a fact, the first weighing most.
+        about_her: The question is who she is: nothing of the memory belongs in the answer.
+        conflicts: Numbers of two citations that do not say the same, the older first.
+        draft: An answer that broke a rule and is to be said again; `faults` names the rules.
     """
 
     question: str
@@ -379,6 +383,42 @@ class Prompt:
     history: tuple[Message, ...] = ()
     today: str = ""
     stated: str = ""
+    situations: tuple[str, ...] = ()
+    about_her: bool = False
+    conflicts: tuple[tuple[int, int], ...] = ()
+    draft: str = ""
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """What a prompt was made of, and what did not fit.
+
+    Attributes:
+        persona_sha256: The persona as it was told; "" where none was.
+        estimated_tokens: Length of the messages, by our own count.
+        examples: The situations of the examples that were shown.
+        turns_left_out: Earlier turns that did not fit, each half counted as one.
+        passages_left_out: Numbers of citations that did not fit.
+        passages_shortened: Numbers of citations of which only a part was shown.
+        examples_left_out: Examples that did not fit.
+    """
+
+    persona_sha256: str = ""
+    estimated_tokens: int = 0
+    examples: tuple[str, ...] = ()
+    turns_left_out: int = 0
+    passages_left_out: tuple[int, ...] = ()
+    passages_shortened: tuple[int, ...] = ()
+    examples_left_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """The messages a model is sent, and what they were made of."""
+
+    messages: tuple[Message, ...]
+    composition: Composition | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -512,6 +552,8 @@ class Spoken:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     passed_over: tuple[PassedOver, ...] = ()
+    composition: Composition | None = None
+    said_again_for: tuple[str, ...] = ()
 
 
 VoiceEvent = Status | Token | Spoken
@@ -550,6 +592,20 @@ class Turn:
     finish_reason: str
     citations: tuple[dict[str, object], ...]
     created: str
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What was counted of the turns of one voice and model: `turns` of them, `counted` with counts."""
+
+    mode: str
+    model: str
+    turns: int
+    counted: int
+    prompt_tokens: int
+    completion_tokens: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,20 @@ from cervella_rag.bootstrap.index import (
     watch,
 )
 from cervella_rag.bootstrap.mcp import serve_mcp, serve_mcp_over_http
+from cervella_rag.bootstrap.measures import (
+    count_costs,
+    evaluate_answers,
+    evaluate_persona,
+    evaluate_tasks,
+    read_answers,
+    with_voice,
+    write_sheet,
+)
+from cervella_rag.bootstrap.persona import (
+    describe_persona,
+    export_persona,
+    import_persona,
+)
 from cervella_rag.bootstrap.server import (
     make_app,
     serve,
@@ -38,6 +52,7 @@ from cervella_rag.bootstrap.voices import (
     fetch_model,
     find_model,
     make_assistant,
+    make_persona,
     make_voices,
     voice_states,
 )
@@ -47,12 +62,19 @@ __all__ = [
     "back_up",
     "brief_shape",
     "check_wish",
+    "count_costs",
     "count_index",
+    "describe_persona",
+    "evaluate_answers",
+    "evaluate_persona",
     "evaluate_retrieval",
+    "evaluate_tasks",
     "export_feedback",
+    "export_persona",
     "fetch_model",
     "find_model",
     "find_roots",
+    "import_persona",
     "load_settings",
     "make_app",
     "make_assistant",
@@ -60,12 +82,14 @@ __all__ = [
     "make_exact",
     "make_indexer",
     "make_pattern",
+    "make_persona",
     "make_question",
     "make_redactor",
     "make_retriever",
     "make_store",
     "make_voices",
     "outer_shape",
+    "read_answers",
     "restore",
     "serve",
     "serve_mcp",
@@ -73,7 +97,9 @@ __all__ = [
     "verify_index",
     "voice_states",
     "watch",
+    "with_voice",
     "word_exact",
     "write_back",
     "write_brief",
+    "write_sheet",
 ]

@@ -22,12 +22,13 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    case,
     func,
     select,
 )
 
 from cervella_rag.chat.database import Database, tables
-from cervella_rag.domain import Conversation, ConversationInfo, Turn
+from cervella_rag.domain import Conversation, ConversationInfo, Turn, Usage
 from cervella_rag.errors import ConversationUnknownError
 
 _TITLE_CHARACTERS = 80
@@ -60,6 +61,8 @@ turn_table = Table(
     Column("finish_reason", String(20), nullable=False),
     Column("citations", JSON, nullable=False),
     Column("created", String(32), nullable=False),
+    Column("prompt_tokens", Integer, nullable=False, server_default="0"),
+    Column("completion_tokens", Integer, nullable=False, server_default="0"),
 )
 
 
@@ -126,6 +129,24 @@ class SQLConversationStore:
             )
             if not gone.rowcount:
                 raise ConversationUnknownError(conversation_id=conversation_id)
+
+    async def usage(self) -> tuple[Usage, ...]:
+        """Return what every voice and model counted, over all turns that are kept."""
+        counted = turn_table.c.prompt_tokens + turn_table.c.completion_tokens > 0
+        query = (
+            select(
+                turn_table.c.mode,
+                turn_table.c.model,
+                func.count().label("turns"),
+                func.sum(case((counted, 1), else_=0)).label("counted"),
+                func.sum(turn_table.c.prompt_tokens).label("prompt_tokens"),
+                func.sum(turn_table.c.completion_tokens).label("completion_tokens"),
+            )
+            .group_by(turn_table.c.mode, turn_table.c.model)
+            .order_by(turn_table.c.mode, turn_table.c.model)
+        )
+        async with self._database.begin() as connection:
+            return tuple(Usage(**row._asdict()) for row in (await connection.execute(query)).all())
 
 
 def _cards(conversation_id: str | None = None) -> Any:
