@@ -6,7 +6,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cervella_rag.bootstrap.brief import make_brief_writer
-from cervella_rag.bootstrap.index import find_roots, make_redactor, make_retriever, make_store
+from cervella_rag.bootstrap.index import (
+    find_roots,
+    make_exact,
+    make_redactor,
+    make_retriever,
+    make_store,
+)
 from cervella_rag.bootstrap.tools import make_question
 from cervella_rag.bootstrap.voices import make_assistant
 from cervella_rag.messages import locale_language
@@ -39,13 +45,15 @@ def make_mcp_server(settings: Settings) -> MCPServer[None]:
     from cervella_rag.mcp_server.server import make_server
 
     store = make_store(settings)
-    retriever = make_retriever(settings, store=store)
+    exact = make_exact(settings, store)
+    retriever = make_retriever(settings, store=store, exact=exact)
     return make_server(
         ServerParts(
             retriever=retriever,
             assistant=make_assistant(settings, retriever, stays=True),
             brief_writer=make_brief_writer(),
             lines=make_line_reader(settings, store),
+            exact=exact,
             question=make_question,
             language=locale_language(),
         )

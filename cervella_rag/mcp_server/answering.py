@@ -8,8 +8,8 @@ from typing import Annotated
 from mcp.server import MCPServer
 from pydantic import Field
 
-from cervella_rag.domain import Answer, Citation, Hit, Retrieval
-from cervella_rag.mcp_server.frame import MOST_TOKENS, cut, fitting, framed
+from cervella_rag.domain import Answer, Hit, Retrieval
+from cervella_rag.mcp_server.frame import MOST_TOKENS, cited, cut, fitting, framed
 from cervella_rag.mcp_server.parts import KEEPS, READS, ServerParts, told, told_async
 from cervella_rag.messages import message
 
@@ -81,7 +81,7 @@ def _place(hit: Hit, language: str) -> str:
 
 
 def _answer(answer: Answer, language: str) -> str:
-    sources = "\n".join(map(_source, answer.citations))
+    sources = "\n".join(map(cited, answer.citations))
     end = message(
         "mcp.spoken",
         language,
@@ -89,8 +89,3 @@ def _answer(answer: Answer, language: str) -> str:
         conversation=answer.conversation_id or "-",
     )
     return "\n\n".join(filter(None, [cut(answer.answer, MOST_TOKENS - 1000), cut(sources, 800), end]))
-
-
-def _source(citation: Citation) -> str:
-    place = f"{citation.path}:{citation.start_line}-{citation.end_line}"
-    return f"[{citation.number}] {place} {citation.date or ''}".rstrip()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 
+from cervella_rag.domain import Citation
 from cervella_rag.messages import message
 from cervella_rag.tokens import estimate_tokens
 
@@ -46,3 +47,9 @@ def cut(text: str, tokens: int) -> str:
             return "\n".join([*(lines or [line[: max(tokens + estimate_tokens(line), 0)]]), "…"])
         lines.append(line)
     return text
+
+
+def cited(citation: Citation) -> str:
+    """Return what a citation's mark stands for, in one line."""
+    place = f"{citation.path}:{citation.start_line}-{citation.end_line}"
+    return " ".join(f"[{citation.number}] {place} {citation.date or ''}".split())

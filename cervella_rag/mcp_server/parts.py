@@ -14,6 +14,7 @@ from cervella_rag.chat.assistant import Assistant
 from cervella_rag.chat.brief.writer import BriefWriter
 from cervella_rag.domain import Question
 from cervella_rag.errors import CervellaError
+from cervella_rag.memory.exact.facts import ExactFacts
 from cervella_rag.memory.reading import LineReader
 from cervella_rag.retrieval.retriever import Retriever
 
@@ -42,6 +43,7 @@ class ServerParts:
     assistant: Assistant
     brief_writer: BriefWriter
     lines: LineReader
+    exact: ExactFacts
     question: MakeQuestion
     language: str
 

@@ -26,7 +26,7 @@ def register(server: MCPServer[None], parts: ServerParts) -> None:
     ) -> str:
         lines = parts.lines.read(path, start_line, end_line, root)
         head = message(
-            "mcp.lines",
+            "mcp.range",
             language,
             path=lines.path,
             root=lines.root,

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from mcp.server import MCPServer
 
 from cervella_rag import __version__
-from cervella_rag.mcp_server import answering, reading, starting
+from cervella_rag.mcp_server import answering, counting, reading, starting
 from cervella_rag.mcp_server.parts import ServerParts
 from cervella_rag.messages import message
 
@@ -16,6 +16,7 @@ GROUPS: tuple[Callable[[MCPServer[None], ServerParts], None], ...] = (
     answering.register,
     starting.register,
     reading.register,
+    counting.register,
 )
 """Where tools come from. Another group is one more module with a `register`, and its line here."""
 
