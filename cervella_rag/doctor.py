@@ -30,6 +30,7 @@ def examine() -> list[tuple[str, bool, str]]:
     except CervellaError as error:
         return [("settings", False, error.text(locale_language()))]
     checks.append(("settings", True, f"voice={settings.llm.voice}, embedder={settings.embedder.name}"))
+    check("persona", lambda: _describe_persona(settings))
     checks.append(("home", *_describe_home(settings.home)))
     check("roots", lambda: ", ".join(str(root.location) for root in bootstrap.find_roots(settings)))
     check("index", lambda: _describe_index(settings))
@@ -50,6 +51,13 @@ def _describe_voices(settings: Settings) -> tuple[bool, str]:
             return True, "; ".join([f"{state.mode} {state.detail}".rstrip(), *passed_over])
         passed_over.append(f"{state.mode}: {state.detail}")
     return False, "; ".join(passed_over)
+
+
+def _describe_persona(settings: Settings) -> str:
+    told = bootstrap.describe_persona(settings)
+    counted = message(f"cli.counted_{told['counted_by']}", locale_language())
+    full, compact = told["tokens"]["full"], told["tokens"]["compact"]
+    return f"{told['id']}/{told['version']}, {full} / {compact} ({counted})"
 
 
 def _describe_home(home: Path) -> tuple[bool, str]:

@@ -305,6 +305,51 @@ class Understood:
 
 
 @dataclass(frozen=True, slots=True)
+class ExactSource:
+    """Where an exact fact can be checked.
+
+    Attributes:
+        path: A file, or a folder where it ends with "/".
+        start_line: First line that shows it, 1-based; None where the whole file or folder does.
+        end_line: Its last line, inclusive.
+        text: Those lines, or what a folder lists, after redaction.
+        title: What the source calls itself.
+    """
+
+    root: str
+    path: str
+    start_line: int | None = None
+    end_line: int | None = None
+    text: str = ""
+    title: str = ""
+    date: str | None = None
+    session: str | None = None
+    status: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """A fact that code has counted or looked up in the files as they are now.
+
+    Attributes:
+        operation: "count_files", "count_matches", "exists", "lines", "links", "list", "newest",
+            "record" (what a file says of itself), "cost", "calendar" or "several".
+        value: The bare answer: a number, true or false, a path, names; of several, their values.
+        sources: Where it can be checked.
+        details: What is needed besides to put it into words; JSON.
+        parts: The facts that "several" holds.
+        complete: Whether it is the whole answer, or comes before one.
+    """
+
+    operation: str
+    value: object
+    sources: tuple[ExactSource, ...] = ()
+    details: Mapping[str, object] = field(default_factory=dict)
+    parts: tuple[Exact, ...] = ()
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Retrieval:
     """What was found: hits when there is enough to answer from, otherwise the closest ones."""
 
@@ -315,6 +360,7 @@ class Retrieval:
     understood: Understood
     index: IndexInfo
     took_ms: float
+    exact: Exact | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,6 +398,11 @@ class Prompt:
         grounded: False where the memory holds no answer and only comes close.
         history: What was said before, oldest first.
         today: ISO date of the turn.
+        stated: What code has already answered in words, before the voice; mostly nothing.
+        situations: What the question asks of a voice besides a fact, the first weighing most.
+        about_her: The question is who she is: nothing of the memory belongs in the answer.
+        conflicts: Numbers of two citations that do not say the same, the older first.
+        draft: An answer that broke a rule and is to be said again; `faults` names the rules.
     """
 
     question: str
@@ -361,6 +412,43 @@ class Prompt:
     grounded: bool
     history: tuple[Message, ...] = ()
     today: str = ""
+    stated: str = ""
+    situations: tuple[str, ...] = ()
+    about_her: bool = False
+    conflicts: tuple[tuple[int, int], ...] = ()
+    draft: str = ""
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """What a prompt was made of, and what did not fit.
+
+    Attributes:
+        persona_sha256: The persona as it was told; "" where none was.
+        estimated_tokens: Length of the messages, by our own count.
+        examples: The situations of the examples that were shown.
+        turns_left_out: Earlier turns that did not fit, each half counted as one.
+        passages_left_out: Numbers of citations that did not fit.
+        passages_shortened: Numbers of citations of which only a part was shown.
+        examples_left_out: Examples that did not fit.
+    """
+
+    persona_sha256: str = ""
+    estimated_tokens: int = 0
+    examples: tuple[str, ...] = ()
+    turns_left_out: int = 0
+    passages_left_out: tuple[int, ...] = ()
+    passages_shortened: tuple[int, ...] = ()
+    examples_left_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """The messages a model is sent, and what they were made of."""
+
+    messages: tuple[Message, ...]
+    composition: Composition | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -494,6 +582,8 @@ class Spoken:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     passed_over: tuple[PassedOver, ...] = ()
+    composition: Composition | None = None
+    said_again_for: tuple[str, ...] = ()
 
 
 VoiceEvent = Status | Token | Spoken
@@ -532,6 +622,20 @@ class Turn:
     finish_reason: str
     citations: tuple[dict[str, object], ...]
     created: str
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What was counted of the turns of one voice and model: `turns` of them, `counted` with counts."""
+
+    mode: str
+    model: str
+    turns: int
+    counted: int
+    prompt_tokens: int
+    completion_tokens: int
 
 
 @dataclass(frozen=True, slots=True)

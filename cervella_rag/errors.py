@@ -8,6 +8,7 @@ CervellaError
 │   ├── MemoryVanishedError
 │   ├── PathUnknownError
 │   ├── PathPresentError
+│   ├── MemoryNotWritableError
 │   ├── BackupFileError
 │   ├── IndexAbsentError
 │   ├── IndexMismatchError
@@ -29,7 +30,14 @@ CervellaError
 │   ├── InvalidRequestError
 │   ├── PromptTooLongError
 │   ├── KeyRefusedError
-│   └── ConversationUnknownError
+│   ├── MemoryFileUnknownError
+│   ├── MemoryFileRefusedError
+│   ├── ConversationUnknownError
+│   ├── ProjectUnknownError
+│   ├── TurnUnknownError
+│   ├── ProposalUnknownError
+│   ├── ProposalSpentError
+│   └── MemoryPathTakenError
 └── UpstreamError           a part she depends on: the store, the embedder, another writer, a voice
     ├── IndexLockedError
     ├── IndexOvertakenError
@@ -122,6 +130,12 @@ class PathPresentError(ConfigurationError):
     """A file that should be forgotten is still in its folder, from where it would come back."""
 
     code: ClassVar[str] = "path_present"
+
+
+class MemoryNotWritableError(ConfigurationError):
+    """A file cannot be written into the memory."""
+
+    code: ClassVar[str] = "memory_not_writable"
 
 
 class BackupFileError(ConfigurationError):
@@ -253,11 +267,59 @@ class KeyRefusedError(RequestError):
     status: ClassVar[int] = 401
 
 
+class MemoryFileUnknownError(RequestError):
+    """The memory has no file or folder of that path, or more than one where one is needed."""
+
+    code: ClassVar[str] = "memory_file_unknown"
+    status: ClassVar[int] = 404
+
+
+class MemoryFileRefusedError(RequestError):
+    """A file of the memory is there and cannot be read as text."""
+
+    code: ClassVar[str] = "memory_file_refused"
+
+
 class ConversationUnknownError(RequestError):
     """There is no conversation with that id."""
 
     code: ClassVar[str] = "conversation_unknown"
     status: ClassVar[int] = 404
+
+
+class ProjectUnknownError(RequestError):
+    """No file of the memory belongs to that project."""
+
+    code: ClassVar[str] = "project_unknown"
+    status: ClassVar[int] = 404
+
+
+class TurnUnknownError(RequestError):
+    """No turn with that id is kept."""
+
+    code: ClassVar[str] = "turn_unknown"
+    status: ClassVar[int] = 404
+
+
+class ProposalUnknownError(RequestError):
+    """There is no proposal with that id."""
+
+    code: ClassVar[str] = "proposal_unknown"
+    status: ClassVar[int] = 404
+
+
+class ProposalSpentError(RequestError):
+    """A proposal was confirmed before; a file is written once."""
+
+    code: ClassVar[str] = "proposal_spent"
+    status: ClassVar[int] = 409
+
+
+class MemoryPathTakenError(RequestError):
+    """Another file has come to where one should be written; nothing is overwritten."""
+
+    code: ClassVar[str] = "memory_path_taken"
+    status: ClassVar[int] = 409
 
 
 class UpstreamError(CervellaError):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cervella_rag.domain import (
     Chunk,
+    Composed,
     Conversation,
     ConversationInfo,
     Filters,
@@ -304,8 +305,8 @@ class LLM(Protocol):
 class PromptWriter(Protocol):
     """Writes what a model is sent."""
 
-    def messages(self, prompt: Prompt, window: Window) -> tuple[Message, ...]:
-        """Return the messages, within the window.
+    def compose(self, prompt: Prompt, window: Window) -> Composed:
+        """Return the messages, within the window, and what did not fit.
 
         Raises:
             PromptTooLongError: They cannot be made to fit.

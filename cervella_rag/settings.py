@@ -248,6 +248,15 @@ class LLMSettings(_Group):
     llama_cpp_threads: int | None = Field(
         None, ge=1, le=256, description="Threads that generate; by default one core less than there are."
     )
+    profile: str = Field(
+        "",
+        description="A named model: qwen3-4b, qwen3-8b, llama3.1-8b, deepseek-r1 or mistral-7b; sets what"
+        " is not set by hand (docs/voices.md).",
+    )
+    stop: list[str] = Field([], description="Words that end an answer, for a model on a server.")
+    thinks: bool = Field(
+        False, description="Let a reasoning model think; its thoughts count as answer and are not shown."
+    )
     compact: bool = Field(
         False,
         description="Short persona and quotes instead of chunks, for every voice, not only in process.",
@@ -284,10 +293,24 @@ class PersonaSettings(_Group):
     """Who she is."""
 
     name: str = Field(
-        "cervella", pattern=r"^[a-z0-9_-]+$", description="File under prompts/personas/, without `.yaml`."
+        "cervella",
+        pattern=r"^[a-z0-9_-]+$",
+        description="File without `.yaml`, in CERVELLA_HOME/personas or prompts/personas.",
     )
     partner: str = Field(
         "Rafa", min_length=1, max_length=80, description="Name of the person she works with."
+    )
+    examples: int = Field(
+        2, ge=0, le=10, description="Examples of her voice shown to a model that is not compact, at most."
+    )
+    repair: Literal["off", "code", "model"] = Field(
+        "code",
+        description="What happens to an answer that breaks a hard rule: `code` takes emoji and a banned"
+        " opening out as it comes; `model` also has it said once more, and then nothing is shown before"
+        " it is finished.",
+    )
+    mark_unsupported: bool = Field(
+        False, description="Put [?] after a sentence about the memory that no passage supports."
     )
 
 
@@ -296,6 +319,18 @@ class ConversationSettings(_Group):
 
     history_turns: int = Field(
         12, ge=0, le=100, description="Turns before this one that a voice is reminded of, at most."
+    )
+
+
+class CostSettings(_Group):
+    """What tokens and machines cost, for `stats --cost`."""
+
+    input_usd: float = Field(3.0, ge=0, description="An API's price for a million tokens read, in dollars.")
+    output_usd: float = Field(
+        15.0, ge=0, description="An API's price for a million tokens written, in dollars."
+    )
+    machine_month_usd: float = Field(
+        85.0, ge=0, description="A machine with a GPU, for a month, in dollars."
     )
 
 
@@ -367,6 +402,7 @@ class Settings(BaseSettings):
     llm: LLMSettings = LLMSettings()
     persona: PersonaSettings = PersonaSettings()
     conversations: ConversationSettings = ConversationSettings()
+    costs: CostSettings = CostSettings()
     api: APISettings = APISettings()
 
     @classmethod

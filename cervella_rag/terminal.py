@@ -9,6 +9,7 @@ from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -19,6 +20,7 @@ from cervella_rag.domain import Done, Sources, Status, Token
 from cervella_rag.messages import locale_language, message
 
 if TYPE_CHECKING:
+    from cervella_rag.chat.notes import Proposal
     from cervella_rag.domain import (
         Answer,
         Citation,
@@ -256,6 +258,18 @@ def _place(citation: Citation) -> str:
     return printable(f"[{citation.number}] {citation.path}, {lines}, {citation.date or say('undated')}")
 
 
+def confirm_proposal(proposal: Proposal, *, yes: bool) -> bool:
+    """Show a file that would be written, and ask; without somebody to ask, the answer is no."""
+    out.print(printable(proposal.text), markup=False)
+    err.print(safe(say("would_write", root=proposal.root, path=proposal.path)), style="bold")
+    if yes:
+        return True
+    try:
+        return typer.confirm(say("ask_write"), err=True)
+    except typer.Abort:
+        return False
+
+
 def show_stats(stats: Stats) -> None:
     """Print what the index holds."""
     manifest = stats.manifest
@@ -288,6 +302,16 @@ def show_stats(stats: Stats) -> None:
         out.print(safe(f"{say('stats_undated')}: {', '.join(stats.undated)}"))
 
 
+def show_persona(described: dict[str, Any]) -> None:
+    """Print what a persona is made of."""
+    languages = ", ".join(described["languages"])
+    out.print(safe(say("persona_text", **{**described, "languages": languages})))
+    counted = say(f"counted_{described['counted_by']}")
+    out.print(safe(say("persona_tokens", **described["tokens"], counted=counted)))
+    if described["too_long"]:
+        err.print(say("persona_too_long"), style="yellow")
+
+
 def show_checks(checks: list[tuple[str, bool, str]]) -> None:
     """Print the outcome of `doctor`: name, whether it is well, detail."""
     for name, is_well, detail in checks:
@@ -317,3 +341,59 @@ def show_measures(report: dict[str, Any]) -> None:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def show_voice_measures(report: dict[str, Any]) -> None:
+    """Print the measures of `eval persona`."""
+    table = Table(title=say("voice_title", persona=report["persona"], answers=report["answers"]))
+    for column in ("", *(say(f"eval_{name}") for name in _VOICE_MEASURES)):
+        table.add_column(column, justify="right" if column else "left")
+    for condition, measures in report["conditions"].items():
+        table.add_row(say(f"eval_{condition}"), *(_number(measures[name]) for name in _VOICE_MEASURES))
+        for turn, part in measures["turns"].items():
+            label = f"  {say('eval_turn', turn=turn)}"
+            table.add_row(label, *(_number(part[name]) for name in _VOICE_MEASURES))
+    out.print(table)
+    for name in ("indicators", "situations"):
+        shown = ", ".join(f"{key} {_number(value)}" for key, value in report[name].items())
+        out.print(safe(f"{say(f'eval_{name}')}: {shown}"))
+    out.print(say("voice_end", drift=_number(report["drift"]), margin=_number(report["margin"])))
+
+
+_VOICE_MEASURES = ("share", "mark", "passed", "without_faults")
+
+
+def show_answer_measures(report: dict[str, Any]) -> None:
+    """Print the measures of `eval answers`."""
+    for name, value in report.items():
+        if name != "answers" and not isinstance(value, dict):
+            shown = _number(value) if isinstance(value, float) or value is None else str(value)
+            out.print(safe(f"{name}: {shown}"))
+    kinds = ", ".join(f"{kind} {_number(share)}" for kind, share in report["right_by_kind"].items())
+    out.print(safe(f"right_by_kind: {kinds}"))
+
+
+def show_task_measures(report: dict[str, Any]) -> None:
+    """Print what came of the twenty tasks, each with the checks it fails."""
+    table = Table(
+        title=say("tasks_title", passed=report["passed"], tasks=report["tasks"], left=report["open"])
+    )
+    for column in ("", "tier", say("eval_checks"), say("eval_marks"), say("eval_failed")):
+        table.add_column(column)
+    for result in report["results"]:
+        checks = f"{sum(result['checks'].values())}/{len(result['checks'])}"
+        marks = "/".join(str(mark) for mark in (result["marks"] or {}).values()) or "-"
+        failed = safe("; ".join(result["failed"])[:160])
+        table.add_row(result["id"], str(result["tier"]), checks, marks, failed)
+    out.print(table)
+    if not report["judged"]:
+        out.print(say("tasks_unjudged"))
+
+
+def show_costs(costs: dict[str, Any]) -> None:
+    """Print what the answers cost."""
+    for voice in costs["voices"]:
+        out.print(safe(say("cost_voice", **voice)))
+    out.print(say("cost_text", **costs) if costs["counted"] else say("cost_nothing"))
+    if costs["break_even_turns"] is not None:
+        out.print(say("cost_break_even", **costs))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cervella_rag.domain import Message, Prompt, Spoken, Status, Token, VoiceEvent, Window
+from cervella_rag.domain import Composed, Message, Prompt, Spoken, Status, Token, VoiceEvent, Window
 from cervella_rag.errors import ModelFileError, VoiceRefusedError
 from cervella_rag.llm.llama_cpp import LlamaCppLLM
 from cervella_rag.llm.llama_engine import LlamaCppOptions
@@ -32,8 +32,12 @@ class Writer:
         """See `PromptWriter`."""
         return *PREFIX, *history
 
-    def messages(self, prompt: Prompt, window: Window) -> tuple[Message, ...]:
+    def compose(self, prompt: Prompt, window: Window) -> Composed:
         """See `PromptWriter`."""
+        return Composed(self.messages(prompt, window))
+
+    def messages(self, prompt: Prompt, window: Window) -> tuple[Message, ...]:
+        """Return what is sent."""
         return *self.prefix(prompt.history, window), Message("user", prompt.question or self.question)
 
 

@@ -18,7 +18,7 @@ import stamina
 from ollama import AsyncClient
 
 from cervella_rag.chat.prompt import PromptWriter as RealWriter
-from cervella_rag.domain import Message, Prompt, Spoken, Token, Window
+from cervella_rag.domain import Composed, Message, Prompt, Spoken, Token, Window
 from cervella_rag.errors import (
     CervellaError,
     ModelMissingError,
@@ -31,7 +31,7 @@ from cervella_rag.errors import (
 )
 from cervella_rag.llm.ollama import OllamaLLM, OllamaOptions
 from cervella_rag.llm.speech import Patience
-from cervella_rag.persona.persona import read_persona
+from cervella_rag.persona.live import PersonaFile
 from cervella_rag.protocols import PromptWriter
 from cervella_rag.resources import resource
 from cervella_rag.templates import Templates
@@ -87,8 +87,12 @@ class PlainWriter:
 
     written: tuple[Message, ...] = ()
 
-    def messages(self, prompt: Prompt, window: Window) -> tuple[Message, ...]:
+    def compose(self, prompt: Prompt, window: Window) -> Composed:
         """See `PromptWriter`."""
+        return Composed(self.messages(prompt, window))
+
+    def messages(self, prompt: Prompt, window: Window) -> tuple[Message, ...]:
+        """Return what is sent."""
         return self.written or (Message("user", prompt.question),)
 
     def prefix(self, history: Sequence[Message], window: Window) -> tuple[Message, ...]:
@@ -486,6 +490,27 @@ def test_a_model_that_can_think_is_told_not_to() -> None:
     assert [body["think"] for body in double.bodies()] == [False]
 
 
+def test_a_profile_lets_a_model_think_and_names_what_ends_its_answers() -> None:
+    double = OllamaDouble(
+        Stream((piece(thinking="Mah."), piece("<think>Sì."), piece("</think>Sei."), end())),
+        can=("completion", "thinking"),
+    )
+
+    async def run() -> Heard:
+        async with double:
+            options = OllamaOptions(double.url, "m", "30m", 0.3, stop=("[INST]",), thinks=True)
+            llm = OllamaLLM(options, PlainWriter(), WINDOW, PATIENT)
+            try:
+                return await ask(llm)
+            finally:
+                await llm.aclose()
+
+    assert asyncio.run(run()).text == "Sei."
+    [body] = double.bodies()
+    assert body["think"] is True
+    assert body["options"]["stop"] == ["[INST]"]
+
+
 def test_a_model_that_thinks_although_told_not_to_shows_only_its_answer() -> None:
     reply = Stream((piece(thinking="Mah."), piece(thinking="Sì."), piece("Sei."), end()))
     assert hear(OllamaDouble(reply, can=("completion", "thinking"))).text == "Sei."
@@ -643,7 +668,7 @@ def test_health_tells_that_nobody_listens() -> None:
 
 def test_a_prompt_that_does_not_fit_is_not_sent() -> None:
     templates = Templates(resource("prompts"))
-    persona = read_persona(resource("prompts") / "personas" / "cervella.yaml", "Rafa")
+    persona = PersonaFile(resource("prompts") / "personas" / "cervella.yaml", "Rafa")
     writer = RealWriter(persona, templates, memory_tokens=400)
 
     async def run() -> None:

@@ -13,7 +13,7 @@ from contextlib import aclosing, asynccontextmanager
 
 import pytest
 
-from cervella_rag.domain import Message, Prompt, Spoken, Token, Window
+from cervella_rag.domain import Composed, Message, Prompt, Spoken, Token, Window
 from cervella_rag.errors import ModelMissingError
 from cervella_rag.llm.ollama import OllamaLLM, OllamaOptions
 from cervella_rag.llm.speech import Patience
@@ -34,8 +34,12 @@ LONG = "Count from one to five hundred in words, without leaving any number out.
 class QuestionWriter:
     """Writes the question alone."""
 
-    def messages(self, prompt: Prompt, window: Window) -> tuple[Message, ...]:
+    def compose(self, prompt: Prompt, window: Window) -> Composed:
         """See `PromptWriter`."""
+        return Composed(self.messages(prompt, window))
+
+    def messages(self, prompt: Prompt, window: Window) -> tuple[Message, ...]:
+        """Return what is sent."""
         return (Message("user", prompt.question),)
 
     def prefix(self, history: Sequence[Message], window: Window) -> tuple[Message, ...]:

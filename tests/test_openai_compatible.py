@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from cervella_rag.domain import Message, Prompt, Spoken, Token, VoiceEvent, Window
+from cervella_rag.domain import Composed, Message, Prompt, Spoken, Token, VoiceEvent, Window
 from cervella_rag.errors import (
     CervellaError,
     ModelMissingError,
@@ -37,8 +37,12 @@ IN_STREAM = failure("CUDA out of memory", "InternalServerError")
 class Writer:
     """Writes the same three messages whatever is asked."""
 
-    def messages(self, prompt: Prompt, window: Window) -> tuple[Message, ...]:
+    def compose(self, prompt: Prompt, window: Window) -> Composed:
         """See `PromptWriter`."""
+        return Composed(self.messages(prompt, window))
+
+    def messages(self, prompt: Prompt, window: Window) -> tuple[Message, ...]:
+        """Return what is sent."""
         return (
             Message("system", "Sei Cervella."),
             Message("assistant", "Eccomi."),

@@ -190,9 +190,9 @@ def test_a_wrong_value_is_told_by_its_line_and_name(
 
 
 def test_a_missing_field_is_told_by_its_name_and_where_it_should_be(tmp_path: Path) -> None:
-    error = mistake(tmp_path, changed("goal: Finire.\n", ""))
+    error = mistake(tmp_path, changed("identity: Sei la socia di {partner}.\n", ""))
     assert error.details["line"] == 1
-    assert "goal: Field required" in str(error)
+    assert "identity: Field required" in str(error)
     inner = changed("  rules:\n    - Breve.\n", "")
     error = mistake(tmp_path, inner)
     assert error.details["line"] == line_of(inner, "  identity: Sei la socia.")

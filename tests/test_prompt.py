@@ -17,9 +17,10 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from cervella_rag.chat.prompt import MESSAGE_TOKENS, PromptWriter, _count, disarm
-from cervella_rag.domain import Chunk, Citation, Hit, Message, Metadata, Prompt, Scores, Window
+from cervella_rag.domain import Chunk, Citation, Composition, Hit, Message, Metadata, Prompt, Scores, Window
 from cervella_rag.errors import PromptTooLongError, TemplateFileError
-from cervella_rag.persona.persona import read_persona
+from cervella_rag.persona.live import PersonaFile
+from cervella_rag.persona.persona import Compact, Example, Persona, PersonaSheet, Situation, VoiceExample
 from cervella_rag.resources import resource
 from cervella_rag.templates import Templates
 from cervella_rag.tokens import estimate_tokens
@@ -27,9 +28,13 @@ from cervella_rag.tokens import estimate_tokens
 GOLDEN = Path(__file__).parent / "golden"
 MEMORY_TOKENS = 400
 PROMPTS = resource("prompts")
-WRITER = PromptWriter(
-    read_persona(PROMPTS / "personas" / "cervella.yaml", "Rafa"), Templates(PROMPTS), MEMORY_TOKENS
-)
+PERSONAS = {
+    name: PersonaFile(PROMPTS / "personas" / f"{name}.yaml", "Rafa") for name in ("cervella", "archivist")
+}
+WRITERS = {
+    name: PromptWriter(persona, Templates(PROMPTS), MEMORY_TOKENS) for name, persona in PERSONAS.items()
+}
+WRITER = WRITERS["cervella"]
 FULL, COMPACT = Window(8192, 700), Window(4096, 700, compact=True)
 BOTH = pytest.mark.parametrize("window", [FULL, COMPACT], ids=["full", "compact"])
 
@@ -85,6 +90,13 @@ def turns(*pairs: tuple[str, str]) -> tuple[Message, ...]:
 def tokens(messages: tuple[Message, ...]) -> int:
     """Return the module's own count."""
     return sum(_count(message.content) + MESSAGE_TOKENS for message in messages)
+
+
+def composition(writer: PromptWriter, prompt: Prompt, window: Window) -> Composition:
+    """Return what a prompt was made of."""
+    made = writer.compose(prompt, window).composition
+    assert made
+    return made
 
 
 def last(prompt: Prompt, window: Window) -> str:
@@ -158,6 +170,61 @@ def test_messages_always_fit_the_window(
         messages = WRITER.messages(prompt, window)
     assert tokens(messages) + window.answer_tokens <= window.context_tokens
     assert disarm(question.strip()) in messages[-1].content
+
+
+lines = st.text("abc è,.", min_size=1, max_size=60).filter(str.strip)
+
+
+@st.composite
+def personas(draw: st.DrawFn) -> Persona:
+    """Return a persona nobody wrote: any length of anything."""
+    spoken = st.builds(Example, user=lines, answer=lines)
+    example = {"user": lines, "answer": lines, "situation": st.sampled_from(Situation)}
+    sheet = PersonaSheet(
+        id="x",
+        version=1,
+        name=draw(lines),
+        written_in=draw(st.sampled_from(["it", "en", "pt"])),
+        identity=draw(lines) * draw(st.integers(1, 40)),
+        voice=draw(st.lists(lines, min_size=1, max_size=9)),
+        values=draw(st.lists(lines, max_size=5)),
+        anchor={"it": draw(lines)},
+        examples=draw(st.lists(spoken, max_size=4)),
+        compact=Compact(
+            identity=draw(lines), rules=[draw(lines)], examples=draw(st.lists(spoken, max_size=3))
+        ),
+    )
+    shown = st.lists(st.builds(VoiceExample, language=st.just("it"), **example), max_size=6)
+    return Persona(sheet, "Rafa", "0" * 64, tuple(draw(shown)))
+
+
+@examples(deadline=None, max_examples=150)
+@given(
+    personas(),
+    st.lists(st.tuples(texts, texts), max_size=4),
+    st.lists(texts, max_size=5),
+    st.tuples(texts, st.sampled_from(Situation)),
+    st.builds(Window, st.integers(1024, 9000), st.integers(16, 900), st.booleans()),
+)
+def test_no_persona_makes_a_prompt_that_does_not_fit(
+    persona: Persona,
+    pairs: list[tuple[str, str]],
+    found: list[str],
+    question: tuple[str, Situation],
+    window: Window,
+) -> None:
+    passages = [memory(number, text) for number, text in enumerate(found, 1)]
+    prompt = replace(asking(question[0], *passages, history=turns(*pairs)), situations=(question[1],))
+    writer = replace(WRITER, persona=lambda: persona)
+    try:
+        messages = writer.messages(prompt, window)
+    except PromptTooLongError:
+        wide = replace(window, context_tokens=200_000)
+        bare = replace(prompt, history=(), hits=(), citations=(), situations=())
+        assert tokens(writer.messages(bare, wide)) + window.answer_tokens > window.context_tokens
+        return
+    assert tokens(messages) == composition(writer, prompt, window).estimated_tokens
+    assert tokens(messages) + window.answer_tokens <= window.context_tokens
 
 
 @BOTH
@@ -281,17 +348,93 @@ def test_a_question_is_data_and_no_template() -> None:
     assert "{{ 7 * 7 }}" in last(asking("{{ 7 * 7 }}", memory(1, "{% raw %}")), FULL)
 
 
+def check_golden(name: str, messages: tuple[Message, ...]) -> None:
+    """Compare messages with the file that holds them as they were read."""
+    written = "".join(f"=== {message.role}\n{message.content}\n\n" for message in messages)
+    path = GOLDEN / f"{name}.txt"
+    if os.environ.get("CERVELLA_TEST_WRITE_GOLDEN") == "1":
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text(written, "utf-8", newline="\n")
+    assert path.read_text("utf-8") == written
+
+
 @BOTH
 @pytest.mark.parametrize("language", ["it", "en", "pt"])
 def test_whole_prompts_are_as_they_were_read(window: Window, language: str) -> None:
     prompt = asking("Quanto tiene il forno?", OVEN, COST, language=language, history=HISTORY)
-    messages = WRITER.messages(prompt, window)
-    written = "".join(f"=== {message.role}\n{message.content}\n\n" for message in messages)
-    path = GOLDEN / f"{'compact' if window.compact else 'full'}.{language}.txt"
-    if os.environ.get("CERVELLA_TEST_WRITE_GOLDEN") == "1":
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(written, "utf-8", newline="\n")
-    assert path.read_text("utf-8") == written
+    name = f"{'compact' if window.compact else 'full'}.{language}"
+    check_golden(name, WRITER.messages(prompt, window))
+
+
+SCENES = {
+    "dissent": replace(asking("Saltiamo i test del forno?", OVEN), situations=("dissent",)),
+    "unknown": replace(asking("Quanto pesa il forno?"), situations=("unknown",)),
+    "identity": replace(asking("Chi sei?"), situations=("identity",), about_her=True),
+    "conflict": replace(asking("Quanto costa il forno?", OVEN, COST), conflicts=((1, 2),)),
+    "again": replace(
+        asking("Quanto tiene?", OVEN), draft="Certamente! Sei ore [1].", faults=("banned", "emoji")
+    ),
+}
+
+
+@BOTH
+@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize("persona", WRITERS)
+def test_the_prompt_of_every_scene_is_as_it_was_read(window: Window, scene: str, persona: str) -> None:
+    *before, question = WRITERS[persona].messages(SCENES[scene], window)
+    name = f"{persona}/{scene}.{'compact' if window.compact else 'full'}"
+    check_golden(name, (question,))
+    if persona != "cervella":
+        assert "Cervella" not in str([*before, question])
+
+
+@pytest.mark.parametrize("window", [FULL, COMPACT], ids=["full", "compact"])
+def test_another_persona_has_a_beginning_of_its_own(window: Window) -> None:
+    name = f"archivist/beginning.{'compact' if window.compact else 'full'}"
+    check_golden(name, WRITERS["archivist"].prefix((), window))
+
+
+def test_examples_of_the_situation_stand_in_the_last_message_alone() -> None:
+    asked = asking("Saltiamo i test del forno?", OVEN)
+    *before, question = WRITER.messages(replace(asked, situations=("dissent",)), FULL)
+    assert tuple(before) == WRITER.prefix((), FULL)
+    assert "Saltiamo i test, tanto la modifica è piccola." in question.content
+    assert question.content.index("Saltiamo i test, tanto") < question.content.index("tiene sei ore")
+    assert "tanto la modifica" not in last(asked, FULL)
+
+
+def test_a_compact_prompt_has_no_room_for_examples() -> None:
+    asked = replace(asking("Saltiamo i test?"), situations=("dissent",))
+    assert composition(WRITER, asked, COMPACT).examples == ()
+    assert "tanto la modifica" not in last(asked, COMPACT)
+
+
+def test_examples_give_way_to_the_memory() -> None:
+    asked = replace(asking("Saltiamo i test?", OVEN), situations=("dissent",))
+    narrow = Window(tokens(WRITER.prefix((), FULL)) + 700 + 250, 700)
+    assert composition(WRITER, asked, narrow).examples_left_out > 0
+    assert "tiene sei ore" in last(asked, narrow)
+
+
+def test_the_voice_is_recalled_at_the_end_of_a_prompt() -> None:
+    anchor = WRITER.persona().sheet.anchor
+    assert last(asking(), FULL).endswith(anchor["it"])
+    assert last(asking(language="en"), FULL).endswith(anchor["en"])
+    assert anchor["it"] not in last(asking(), COMPACT)
+    # A small model reads it aloud.
+    assert anchor["it"] not in last(asking(history=HISTORY), COMPACT)
+
+
+def test_what_did_not_fit_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "cervella_rag.chat.prompt")
+    passages = [memory(number, "Il forno a legna. " * 300) for number in (1, 2, 3, 4, 5, 6, 7, 8)]
+    history = turns(*[("forno " * 100, "legna " * 100)] * 20)
+    made = composition(WRITER, asking("x", *passages, history=history), Window(3000, 700))
+    assert made.turns_left_out > 0
+    assert made.passages_left_out == tuple(range(9 - len(made.passages_left_out), 9))
+    assert made.passages_shortened
+    assert "did not fit the window" in caplog.text
+    assert composition(WRITER, asking("x", OVEN), FULL).passages_left_out == ()
 
 
 def broken(folder: Path, text: str, **values: object) -> TemplateFileError:
@@ -320,7 +463,7 @@ def broken(folder: Path, text: str, **values: object) -> TemplateFileError:
 def test_a_mistake_in_a_template_is_told_by_its_line(
     tmp_path: Path, text: str, line: int, reason: str
 ) -> None:
-    error = broken(tmp_path, text, sheet=WRITER.persona.sheet)
+    error = broken(tmp_path, text, sheet=WRITER.persona().sheet)
     assert error.details["line"] == line
     assert reason in str(error.details["reason"])
 
@@ -351,7 +494,7 @@ def test_a_template_that_is_not_there_or_not_text_is_told_by_its_path(tmp_path: 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # pydantic's doors from before are still open
 def test_a_template_cannot_reach_what_it_was_not_given(tmp_path: Path, text: str) -> None:
     assert re.search(
-        "is unsafe|not safely callable", str(broken(tmp_path, text, sheet=WRITER.persona.sheet))
+        "is unsafe|not safely callable", str(broken(tmp_path, text, sheet=WRITER.persona().sheet))
     )
 
 

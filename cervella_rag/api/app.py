@@ -17,7 +17,7 @@ from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 
 from cervella_rag import __version__
-from cervella_rag.api import problems, sse
+from cervella_rag.api import memory, problems, rooms, sse
 from cervella_rag.api.jobs import IndexJobs
 from cervella_rag.api.keys import Keys
 from cervella_rag.api.leaving import until_left
@@ -41,6 +41,7 @@ from cervella_rag.api.schemas import (
 )
 from cervella_rag.chat.assistant import Assistant
 from cervella_rag.errors import CervellaError
+from cervella_rag.memory.exact.facts import ExactFacts
 from cervella_rag.retrieval.retriever import Retriever
 from cervella_rag.retrieval.stats import count
 from cervella_rag.settings import APISettings
@@ -60,7 +61,7 @@ router = APIRouter(
 
 
 def create_app(
-    settings: APISettings, retriever: Retriever, assistant: Assistant, jobs: IndexJobs
+    settings: APISettings, retriever: Retriever, assistant: Assistant, jobs: IndexJobs, exact: ExactFacts
 ) -> FastAPI:
     """Put the routes together with what they serve."""
 
@@ -84,9 +85,12 @@ def create_app(
     app.state.retriever = retriever
     app.state.assistant = assistant
     app.state.jobs = jobs
+    app.state.exact = exact
     app.state.ping_seconds = settings.ping_seconds
     problems.install(app)
     app.include_router(router)
+    app.include_router(memory.router)
+    rooms.install(app)
     app.mount("/page", StaticFiles(directory=_PAGE), name="page")
     app.add_middleware(
         RequestContext,

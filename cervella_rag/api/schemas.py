@@ -13,6 +13,7 @@ from cervella_rag.domain import (
     Answer,
     Citation,
     Conversation,
+    Exact,
     Filters,
     Hit,
     Kind,
@@ -187,14 +188,49 @@ class IndexInfoModel(_FromAttributes):
     chunks: int
 
 
+class ExactSourceModel(_FromAttributes):
+    """Where an exact fact can be checked; lines are null where the whole file or folder shows it."""
+
+    root: str
+    path: str
+    start_line: int | None
+    end_line: int | None
+    text: str
+    title: str
+    date: str | None
+
+
+class ExactModel(BaseModel):
+    """A fact that code counted or looked up in the files as they are now."""
+
+    operation: str
+    value: Any
+    sources: list[ExactSourceModel]
+    details: dict[str, Any]
+    parts: list[ExactModel] = []
+    complete: bool = Field(description="Whether it is the whole answer, or comes before one.")
+
+    @classmethod
+    def of(cls, exact: Exact) -> ExactModel:
+        """Return the outer shape of `exact`."""
+        return cls(
+            operation=exact.operation,
+            value=exact.value,
+            sources=[ExactSourceModel.model_validate(source) for source in exact.sources],
+            details=dict(exact.details),
+            parts=[cls.of(part) for part in exact.parts],
+            complete=exact.complete,
+        )
+
+
 class SearchResponse(BaseModel):
-    """What was found. `exact` is null until counted facts are answered by code."""
+    """What was found; `exact` is null where the question asks for nothing that code counts."""
 
     hits: list[HitModel]
     enough: bool
     closest: list[HitModel]
     understood: dict[str, Any]
-    exact: None = None
+    exact: ExactModel | None = None
     index: IndexInfoModel
     took_ms: float
 
@@ -206,6 +242,7 @@ class SearchResponse(BaseModel):
             enough=retrieval.enough,
             closest=[HitModel.of(hit) for hit in retrieval.closest],
             understood=asdict(retrieval.understood),
+            exact=ExactModel.of(retrieval.exact) if retrieval.exact else None,
             index=IndexInfoModel.model_validate(retrieval.index),
             took_ms=retrieval.took_ms,
         )

@@ -13,6 +13,7 @@ from cervella_rag.messages import locale_language
 if TYPE_CHECKING:
     from cervella_rag.domain import IndexReport, Root, Verification
     from cervella_rag.indexing.indexer import Indexer
+    from cervella_rag.memory.exact.facts import ExactFacts
     from cervella_rag.memory.redaction import Redactor
     from cervella_rag.protocols import Embedder, VectorStore
     from cervella_rag.retrieval.retriever import Retriever
@@ -196,9 +197,12 @@ def _split_long_text(text: str, size_tokens: int) -> list[str]:
 
 
 def make_retriever(
-    settings: Settings, shared: Embedder | None = None, store: VectorStore | None = None
+    settings: Settings,
+    shared: Embedder | None = None,
+    store: VectorStore | None = None,
+    exact: ExactFacts | None = None,
 ) -> Retriever:
-    """Return what finds hits; `shared` and `store` are there already."""
+    """Return what finds hits; `shared`, `store` and `exact` are there already."""
     from cervella_rag.retrieval.retriever import Retriever, RetrieverOptions
 
     options = RetrieverOptions(
@@ -211,7 +215,29 @@ def make_retriever(
         language=locale_language(),
         redaction=make_redactor(settings).name,
     )
-    return Retriever(store or make_store(settings), shared or make_embedder(settings), options)
+    store = store or make_store(settings)
+    facts = exact or make_exact(settings, store)
+    return Retriever(store, shared or make_embedder(settings), options, facts.answer)
+
+
+def make_exact(settings: Settings, store: VectorStore | None = None) -> ExactFacts:
+    """Return what counts and looks up in the files as they are; `store` knows which folders."""
+    from cervella_rag.memory.exact.facts import ExactFacts
+    from cervella_rag.memory.exact.files import MemoryFiles
+    from cervella_rag.memory.language import DEFAULT
+    from cervella_rag.memory.sncp import DocumentReader
+    from cervella_rag.memory.sources import SourceReader
+    from cervella_rag.settings import SKIP_RULES
+
+    memory, redactor = settings.memory, make_redactor(settings)
+    documents = DocumentReader(
+        volatile=memory.volatile,
+        template=SKIP_RULES["template"],
+        detect_language=lambda _: DEFAULT,  # no exact fact tells it, and it takes longer than the rest
+        redactor=redactor,
+    )
+    sources = SourceReader(memory, own_data=settings.home)
+    return ExactFacts(MemoryFiles(lambda: find_roots(settings, store=store), sources, documents, redactor))
 
 
 def watch(

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 from cervella_rag.bootstrap.index import (
     find_roots,
     make_embedder,
+    make_exact,
     make_indexer,
     make_retriever,
     make_store,
 )
+from cervella_rag.bootstrap.rooms import furnish
 from cervella_rag.bootstrap.voices import make_assistant
 from cervella_rag.errors import HostRefusedError, PortTakenError
 
@@ -31,12 +33,16 @@ def make_app(settings: Settings) -> FastAPI:
     from cervella_rag.api.jobs import IndexJobs
 
     embedder, store = make_embedder(settings), make_store(settings)
-    retriever = make_retriever(settings, embedder, store)
+    exact = make_exact(settings, store)
+    retriever = make_retriever(settings, embedder, store, exact)
     indexer = make_indexer(settings, embedder, store)
     jobs = IndexJobs(lambda progress: indexer.run(find_roots(settings, store=store), progress=progress))
     if settings.memory.watch:
         jobs.watch(lambda run, stop: _watch_in_server(settings, store, run, stop))
-    return create_app(settings.api, retriever, make_assistant(settings, retriever, stays=True), jobs)
+    assistant = make_assistant(settings, retriever, stays=True)
+    app = create_app(settings.api, retriever, assistant, jobs, exact)
+    furnish(app, settings, store)
+    return app
 
 
 def _watch_in_server(
@@ -74,7 +80,7 @@ def serve(settings: Settings, *, host: str, port: int, announce: Callable[[str, 
         address = None
     if not (address and address.is_loopback) and not settings.api.keys:
         raise HostRefusedError(host=host)
-    listening = _listen(host, port)
+    listening = listen(host, port)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # what is asked of a model is not for the log
     shown = f"[{host}]" if ":" in host else host
@@ -87,7 +93,7 @@ def serve(settings: Settings, *, host: str, port: int, announce: Callable[[str, 
     uvicorn.Server(config).run(sockets=[listening])
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """Take the port before anything is loaded, so that a taken one is told at once."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)

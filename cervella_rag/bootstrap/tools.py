@@ -11,8 +11,9 @@ from cervella_rag.bootstrap.voices import conversations_file
 from cervella_rag.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from cervella_rag.domain import Answer, IndexReport, Question, Retrieval, Verification
+    from cervella_rag.domain import Answer, Exact, IndexReport, Question, Retrieval, Verification
     from cervella_rag.indexing.backup import BackupReport
+    from cervella_rag.memory.exact.patterns import Pattern
     from cervella_rag.retrieval.stats import Stats
     from cervella_rag.settings import Settings
 
@@ -36,14 +37,32 @@ def make_question(text: str, **filters: str | None) -> Question:
     return Question(text, filters=checked.to_domain())
 
 
-def outer_shape(value: IndexReport | Retrieval | Answer | Stats | Verification) -> dict[str, Any]:
+def make_pattern(term: str, *, is_regex: bool, inside: bool, any_spelling: bool | None) -> Pattern:
+    """Return what to count. See `memory.exact.patterns`."""
+    from cervella_rag.memory.exact.patterns import Pattern
+
+    return Pattern(term, "regex" if is_regex else "literal", any_spelling=any_spelling, inside=inside)
+
+
+def word_exact(exact: Exact, language: str) -> str:
+    """Return an exact fact in words, as an answer states it. See `chat.exact_words`."""
+    from cervella_rag.chat.exact_words import state
+    from cervella_rag.resources import resource
+    from cervella_rag.templates import Templates
+
+    return state(exact, Templates(resource("prompts")), language).text
+
+
+def outer_shape(value: Exact | IndexReport | Retrieval | Answer | Stats | Verification) -> dict[str, Any]:
     """Return a result as the HTTP door shows it, so that `--json` and the API never differ."""
     from cervella_rag.api import schemas
-    from cervella_rag.domain import Answer, IndexReport, Retrieval, Verification
+    from cervella_rag.domain import Answer, Exact, IndexReport, Retrieval, Verification
 
     match value:
         case Verification():
             return schemas.VerificationModel.model_validate(value).model_dump(mode="json")
+        case Exact():
+            return schemas.ExactModel.of(value).model_dump(mode="json")
         case IndexReport():
             return schemas.IndexReportModel.model_validate(value).model_dump(mode="json")
         case Retrieval():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cervella_rag.bootstrap.index import make_redactor, make_retriever
 from cervella_rag.errors import ExtraMissingError, InvalidSettingError
@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from cervella_rag.chat.voices import Voices
     from cervella_rag.domain import VoiceState
     from cervella_rag.llm.models import ModelEntry
+    from cervella_rag.persona.live import PersonaFile
+    from cervella_rag.persona.persona import Persona
     from cervella_rag.protocols import LLM, PromptWriter
     from cervella_rag.retrieval.retriever import Retriever
-    from cervella_rag.settings import Settings
+    from cervella_rag.settings import LLMSettings, Settings
     from cervella_rag.templates import Templates
 
 
@@ -40,56 +42,99 @@ def make_assistant(
     from cervella_rag.chat.prompt import PromptWriter
     from cervella_rag.llm.memory_only import MemoryOnlyLLM
     from cervella_rag.memory.language import detect_language
-    from cervella_rag.persona.persona import read_persona
     from cervella_rag.resources import resource
     from cervella_rag.templates import Templates
 
-    sheets, templates = resource("prompts") / "personas", Templates(resource("prompts"))
-    persona = read_persona(sheets / f"{settings.persona.name}.yaml", settings.persona.partner)
-    writer = PromptWriter(persona, templates, settings.llm.memory_tokens)
+    templates, persona = Templates(resource("prompts")), make_persona(settings)
+    writer = PromptWriter(persona, templates, settings.llm.memory_tokens, settings.persona.examples)
     return Assistant(
         retriever=shared or make_retriever(settings),
-        voices=make_voices(settings, writer, templates),
+        voices=make_voices(settings, writer, templates, persona),
         conversations=SQLConversationStore(conversations_file(settings)),
         persona=persona,
-        quoter=MemoryOnlyLLM(templates),
+        templates=templates,
+        quoter=MemoryOnlyLLM(templates, _introduction(persona)),
         redactor=make_redactor(settings),
         answer_hits=settings.retrieval.answer_hits,
         history_turns=settings.conversations.history_turns,
         detect_language=detect_language,
+        repair=settings.persona.repair,
+        mark_unsupported=settings.persona.mark_unsupported,
         stays=stays,
     )
 
 
-def make_voices(settings: Settings, writer: PromptWriter, templates: Templates) -> Voices:
+def make_persona(settings: Settings) -> PersonaFile:
+    """Return the persona that is asked for.
+
+    Raises:
+        PersonaFileError: Its file cannot be used.
+    """
+    from cervella_rag.persona.live import PersonaFile
+
+    return PersonaFile(persona_path(settings), settings.persona.partner)
+
+
+def persona_path(settings: Settings) -> Path:
+    """Return where the persona is: among one's own in `CERVELLA_HOME/personas`, or the program's."""
+    from cervella_rag.resources import resource
+
+    name = f"{settings.persona.name}.yaml"
+    own = settings.home / "personas" / name
+    return own if own.is_file() else resource("prompts") / "personas" / name
+
+
+def _introduction(persona: Callable[[], Persona]) -> Callable[[str], str]:
+    return lambda language: persona().introduction(language)
+
+
+def make_voices(
+    settings: Settings, writer: PromptWriter, templates: Templates, persona: Callable[[], Persona]
+) -> Voices:
     """Return the voices: the one that is asked for, or all that are configured, in order."""
     from cervella_rag.chat.voices import Voices
 
     wanted = settings.llm.voice
     names = [wanted] if wanted != "auto" else ["ollama", "openai", "llama_cpp", "memory_only"]
-    voices = [_make_voice(name, settings, writer, templates) for name in names]
+    introduce = _introduction(persona)
+    voices = [_make_voice(name, settings, writer, templates, introduce) for name in names]
     return Voices([voice for voice in voices if voice], settings.llm.rest_seconds)
 
 
-def _make_voice(name: str, settings: Settings, writer: PromptWriter, templates: Templates) -> LLM | None:
+def _make_voice(
+    name: str,
+    settings: Settings,
+    writer: PromptWriter,
+    templates: Templates,
+    introduce: Callable[[str], str],
+) -> LLM | None:
     """Return a voice, or None for one that nothing is configured for where `auto` may do without."""
     from cervella_rag.domain import Window
+    from cervella_rag.llm.profiles import with_profile
     from cervella_rag.llm.speech import Patience
 
-    llm = settings.llm
+    llm = with_profile(settings.llm)
     window = Window(llm.context_tokens, llm.answer_tokens, llm.compact)
     patience = Patience(llm.first_token_seconds, llm.between_tokens_seconds)
     match name:
         case "ollama":
             from cervella_rag.llm.ollama import OllamaLLM, OllamaOptions
 
-            ollama = OllamaOptions(llm.ollama_url, llm.ollama_model, llm.ollama_keep_alive, llm.temperature)
+            ollama = OllamaOptions(
+                llm.ollama_url,
+                llm.ollama_model,
+                llm.ollama_keep_alive,
+                llm.temperature,
+                stop=tuple(llm.stop),
+                thinks=llm.thinks,
+            )
             return OllamaLLM(ollama, writer, window, patience)
         case "openai" if llm.openai_url:
             from cervella_rag.llm.openai_compatible import OpenAICompatibleLLM, OpenAIOptions
 
             key = llm.openai_key.get_secret_value()
-            server = OpenAIOptions(llm.openai_url, llm.openai_model, key, llm.temperature, llm.openai_extra)
+            extra = {**_thinking(llm), **({"stop": llm.stop} if llm.stop else {})}
+            server = OpenAIOptions(llm.openai_url, llm.openai_model, key, llm.temperature, extra)
             return OpenAICompatibleLLM(server, writer, window, patience)
         case "openai" if llm.voice == name:
             raise InvalidSettingError(
@@ -110,8 +155,15 @@ def _make_voice(name: str, settings: Settings, writer: PromptWriter, templates: 
         case "memory_only":
             from cervella_rag.llm.memory_only import MemoryOnlyLLM
 
-            return MemoryOnlyLLM(templates)
+            return MemoryOnlyLLM(templates, introduce)
     return None
+
+
+def _thinking(llm: LLMSettings) -> dict[str, Any]:
+    """Return what is added to a request: by default hybrid models are asked not to think."""
+    if llm.thinks and "openai_extra" not in llm.model_fields_set:
+        return {}
+    return llm.openai_extra
 
 
 def _model_file(settings: Settings) -> Path | None:

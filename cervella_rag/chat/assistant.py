@@ -3,45 +3,48 @@
 from __future__ import annotations
 
 import logging
-import re
-import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from itertools import zip_longest
 
 from anyio import to_thread
 
 from cervella_rag.chat.citations import CitationCheck, cite
+from cervella_rag.chat.conflicts import find_conflicts
+from cervella_rag.chat.exact_words import Stated, state
+from cervella_rag.chat.repair import said_well
+from cervella_rag.chat.turn import Clock, Guard, Turning
 from cervella_rag.chat.voices import Voices
 from cervella_rag.domain import (
     Answer,
     Done,
     Event,
+    Exact,
     Message,
     Prompt,
     Question,
     Retrieval,
     Sources,
-    Spoken,
     Status,
     Token,
     Turn,
     VoiceEvent,
 )
 from cervella_rag.errors import ConversationStoreError, ConversationUnknownError
-from cervella_rag.marks import MARK
-from cervella_rag.memory.lexical import stems, words
 from cervella_rag.memory.redaction import Redactor, StreamRedactor
+from cervella_rag.persona.hard_rules import Cleaner, hard_faults
+from cervella_rag.persona.live import PersonaFile
 from cervella_rag.persona.persona import Persona
+from cervella_rag.persona.situations import asks_about_her, situations_of
+from cervella_rag.persona.voice_score import score_voice
 from cervella_rag.protocols import LLM, ConversationStore
 from cervella_rag.retrieval.retriever import Retriever
+from cervella_rag.templates import Templates
 
 _log = logging.getLogger(__name__)
-
-_FEWEST_WORDS_OF_AN_ECHO = 3
-"""Below it stand answers: "Sei ore" to who asks for hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +52,14 @@ class Assistant:
     """Answers questions from memory.
 
     Attributes:
+        templates: Hold the frames of exact facts, which code states before any voice.
         redactor: Takes secrets out of what is asked, before it is sent or kept, and of what a voice says.
         answer_hits: How many hits an answer may draw from.
         history_turns: How many turns a voice is reminded of, at most.
         quoter: Says the memory itself where a voice only gave the question back.
         detect_language: Question to "it", "en" or "pt": she answers in the asker's language.
+        repair: What happens to an answer that breaks a hard rule: "off", "code" or "model".
+        mark_unsupported: Put a mark after a sentence about the memory that no passage supports.
         now: The clock; with offset.
         stays: Whether this process will be asked again, so that it pays to prepare for it.
     """
@@ -61,62 +67,96 @@ class Assistant:
     retriever: Retriever
     voices: Voices
     conversations: ConversationStore
-    persona: Persona
+    persona: PersonaFile
+    templates: Templates
     quoter: LLM
     redactor: Redactor
     answer_hits: int
     history_turns: int
     detect_language: Callable[[str], str]
+    repair: str = "code"
+    mark_unsupported: bool = False
     now: Callable[[], datetime] = lambda: datetime.now(UTC).astimezone()
     stays: bool = False
 
-    async def stream(self, question: Question, conversation_id: str | None = None) -> AsyncGenerator[Event]:
+    async def stream(
+        self, question: Question, conversation_id: str | None = None, *, keep: bool = True
+    ) -> AsyncGenerator[Event]:
         """Yield a status, the sources, the tokens and, last, the finished answer.
 
         Closing the stream stops the voice. Errors of retrieval come before the first event. A finished
         turn is kept in its conversation, a new one where no id is given; a client that brings the
-        history itself keeps it itself.
+        history itself keeps it itself, and what is asked without `keep` is not kept at all.
 
         Raises:
             CervellaError: See `Retriever.retrieve` and `ConversationStore.read`; the voice's own errors
                 come while streaming.
         """
-        clock = _Clock()
+        clock = Clock()
         brings_history = bool(question.history)
         question = self._redacted(question)
         if conversation_id is not None:
             conversation = await self.conversations.read(conversation_id)
             question = replace(question, history=self._newest(conversation.history))
-        retrieval = await to_thread.run_sync(lambda: self.retriever.retrieve(question))
+        retrieval = await to_thread.run_sync(lambda: self._retrieve(question))
         clock.mark("retrieval")
         yield Status("retrieved")
-        prompt = await to_thread.run_sync(lambda: self._prompt(retrieval))
-        yield Sources(prompt.citations)
-        check = CitationCheck(prompt.citations, prompt.hits)
-        turn = _Turn(prompt, check, clock, _Guard(StreamRedactor(self.redactor), self.persona.canary))
-        async with aclosing(self.voices.stream(prompt)) as voice:
-            async for event in voice:
-                if shown := turn.hear(event):
-                    yield shown
-        if rest := turn.rest():
-            yield rest
-        if turn.is_echo:
-            async with aclosing(self.quoter.stream(prompt)) as quotes:
-                async for event in quotes:
-                    if isinstance(event, Token) and (shown := turn.quote(event.text)):
-                        yield shown
+        persona = self.persona()
+        stated = await to_thread.run_sync(lambda: self._stated(retrieval))
+        prompt = await to_thread.run_sync(lambda: self._prompt(retrieval, persona, stated))
+        yield Sources(stated.citations + prompt.citations)
+        turn = self._begin(prompt, persona, clock)
+        is_all = _is_complete(retrieval)
+        if counted := turn.state(stated, is_all=is_all):
+            yield counted
+        if not is_all:
+            async with aclosing(self._hear(turn, persona)) as shown:
+                async for event in shown:
+                    yield event
         clock.mark("total")
-        answer = self._answer(turn, retrieval)
-        if conversation_id is not None or not brings_history:
+        answer = self._answer(turn, retrieval, persona)
+        if keep and (conversation_id is not None or not brings_history):
             answer = replace(answer, conversation_id=await self._keep(question, answer, conversation_id))
         if self.stays:
             said = (Message("user", question.text), Message("assistant", answer.answer))
             self.voices.prepare(answer.mode, self._newest((*question.history, *said)))
         yield Done(answer)
 
-    async def reply(self, question: Question, conversation_id: str | None = None) -> Answer:
+    def _begin(self, prompt: Prompt, persona: Persona, clock: Clock) -> Turning:
+        cleaner = None if self.repair == "off" else Cleaner(tuple(persona.sheet.banned))
+        # Of her, the passages say nothing: what she tells of herself needs no support.
+        hits = () if prompt.about_her else prompt.hits
+        check = CitationCheck(prompt.citations, hits, prompt.question, marks=self.mark_unsupported)
+        return Turning(prompt, check, clock, Guard(StreamRedactor(self.redactor), cleaner))
+
+    async def _hear(self, turn: Turning, persona: Persona) -> AsyncGenerator[Event]:
+        """Yield what may be shown of the voice and, after an answer that only repeats, of the memory."""
+        async with aclosing(self._voice(turn, persona)) as voice:
+            async for event in voice:
+                if shown := turn.hear(event):
+                    yield shown
+        if rest := turn.rest():
+            yield rest
+        if turn.is_echo:
+            async with aclosing(self.quoter.stream(turn.prompt)) as quotes:
+                async for event in quotes:
+                    if isinstance(event, Token) and (shown := turn.quote(event.text)):
+                        yield shown
+
+    def _voice(self, turn: Turning, persona: Persona) -> AsyncGenerator[VoiceEvent]:
+        if self.repair != "model":
+            return self.voices.stream(turn.prompt)
+        return said_well(
+            self.voices.stream,
+            turn.prompt,
+            lambda text: hard_faults(text, persona, turn.prompt.language, self.detect_language),
+        )
+
+    async def reply(
+        self, question: Question, conversation_id: str | None = None, *, keep: bool = True
+    ) -> Answer:
         """Return the finished answer: the stream, joined."""
-        async with aclosing(self.stream(question, conversation_id)) as events:
+        async with aclosing(self.stream(question, conversation_id, keep=keep)) as events:
             async for event in events:
                 if isinstance(event, Done):
                     return event.answer
@@ -135,27 +175,54 @@ class Assistant:
     def _newest(self, history: Sequence[Message]) -> tuple[Message, ...]:
         return tuple(history[max(0, len(history) - 2 * self.history_turns) :])
 
-    def _prompt(self, retrieval: Retrieval) -> Prompt:
+    def _retrieve(self, question: Question) -> Retrieval:
+        """Find hits; where a question names the files it is about, theirs, each file's best first."""
+        retrieval = self.retriever.retrieve(question)
+        named = _named_files(retrieval.exact)[: self.answer_hits]
+        within = (replace(question, filters=replace(question.filters, path_prefix=path)) for path in named)
+        found = zip_longest(*(self.retriever.retrieve(asked).hits for asked in within))
+        hits = tuple(hit for row in found for hit in row if hit)
+        return replace(retrieval, hits=hits, enough=True, closest=()) if hits else retrieval
+
+    def _stated(self, retrieval: Retrieval) -> Stated:
+        """Put what code has counted into words; mostly there is nothing."""
+        if retrieval.exact is None:
+            return Stated("", ())
+        return state(retrieval.exact, self.templates, self.detect_language(retrieval.question.text))
+
+    def _prompt(self, retrieval: Retrieval, persona: Persona, stated: Stated) -> Prompt:
         question = retrieval.question
-        hits = (retrieval.hits if retrieval.enough else retrieval.closest)[: self.answer_hits]
+        # What code has found in the files is about the files, whatever it sounds like.
+        about_her = retrieval.exact is None and asks_about_her(question.text, persona)
+        found = retrieval.hits if retrieval.enough else retrieval.closest
+        hits = () if about_her or _is_complete(retrieval) else found[: self.answer_hits]
+        citations = tuple(
+            replace(citation, number=citation.number + len(stated.citations))
+            for citation in cite(hits, retrieval.understood.searched)
+        )
+        grounded = retrieval.enough and not about_her
         return Prompt(
             question=question.text,
             language=self.detect_language(question.text),
             hits=hits,
-            citations=cite(hits, retrieval.understood.searched),
-            grounded=retrieval.enough,
+            citations=citations,
+            grounded=grounded,
             history=question.history,
             today=self.now().date().isoformat(),
+            situations=situations_of(question.text, grounded=grounded),
+            about_her=about_her,
+            conflicts=find_conflicts(citations, hits) if grounded else (),
+            stated=stated.text,
         )
 
-    def _answer(self, turn: _Turn, retrieval: Retrieval) -> Answer:
-        prompt, check, spoken, sheet = turn.prompt, turn.check, turn.spoken, self.persona.sheet
+    def _answer(self, turn: Turning, retrieval: Retrieval, persona: Persona) -> Answer:
+        prompt, check, spoken = turn.prompt, turn.check, turn.spoken
         used = tuple(citation for citation in prompt.citations if citation.number in check.used)
         return Answer(
             answer=turn.text,
-            grounded=prompt.grounded and bool(used),
+            grounded=retrieval.exact is not None or (prompt.grounded and bool(used)),
             mode=spoken.mode,
-            citations=used,
+            citations=turn.stated + used,
             conversation_id=None,
             turn_id=str(uuid.uuid4()),
             model=spoken.model,
@@ -163,17 +230,41 @@ class Assistant:
             usage={"prompt_tokens": spoken.prompt_tokens, "completion_tokens": spoken.completion_tokens},
             timings_ms=turn.clock.marks,
             provenance={
-                "persona": f"{sheet.id}/{sheet.version}",
-                "persona_sha256": self.persona.sha256,
+                **self._who(turn, persona),
                 "index_generation": retrieval.index.generation,
+                "exact": retrieval.exact.operation if retrieval.exact else None,
                 "chunk_ids": [hit.chunk.chunk_id for hit in prompt.hits],
                 "citations_added": check.added,
                 "citations_removed": check.removed,
+                "unsupported": check.unsupported,
+                "conflicts": [list(pair) for pair in prompt.conflicts],
                 "quoted_after_echo": turn.is_echo,
                 "canary_said": turn.guard.has_sung,
                 "passed_over": [asdict(voice) for voice in spoken.passed_over],
             },
         )
+
+    def _who(self, turn: Turning, persona: Persona) -> dict[str, object]:
+        """Return who spoke: the persona as the model was told it, and how her answer kept its rules."""
+        made = turn.spoken.composition
+        faults: tuple[str, ...] = ()
+        heard = None
+        if turn.spoken.mode != "memory_only" and not turn.is_echo:  # what is quoted is not her voice
+            faults = hard_faults(turn.voiced, persona, turn.prompt.language, self.detect_language)
+            score = score_voice(turn.prompt.question, turn.voiced, persona)
+            heard = {"met": score.met, "applicable": score.applicable, "mean": round(score.mean, 2)}
+        return {
+            "persona": f"{persona.sheet.id}/{persona.sheet.version}",
+            "persona_sha256": (made and made.persona_sha256) or persona.sha256,
+            "persona_mistake": str(self.persona.mistake) if self.persona.mistake else None,
+            "about_her": turn.prompt.about_her,
+            "situations": list(turn.prompt.situations),
+            "prompt": asdict(made) if made else None,
+            "voice": heard,
+            "faults": list(faults),
+            "faults_removed": turn.guard.removed,
+            "said_again_for": list(turn.spoken.said_again_for),
+        }
 
     async def _keep(self, question: Question, answer: Answer, conversation_id: str | None) -> str | None:
         """Keep the turn; an answer that was given is not taken back because it cannot be kept."""
@@ -187,6 +278,7 @@ class Assistant:
             finish_reason=answer.finish_reason,
             citations=tuple(asdict(citation) for citation in answer.citations),
             created=self.now().isoformat(timespec="milliseconds"),
+            **answer.usage,
         )
         try:
             if conversation_id is None:
@@ -199,88 +291,13 @@ class Assistant:
         return conversation_id
 
 
-class _Turn:
-    """What was said so far, and how it ended."""
-
-    def __init__(self, prompt: Prompt, check: CitationCheck, clock: _Clock, guard: _Guard) -> None:
-        self.prompt = prompt
-        self.guard = guard
-        self.check = check
-        self.clock = clock
-        self.text = ""
-        self.spoken = Spoken("", "")
-        self.is_echo = False
-        self._is_quote = False
-        self._quotes = False
-
-    def hear(self, event: VoiceEvent) -> Status | Token | None:
-        """Take an event of the voice; return what may be shown of it."""
-        match event:
-            case Token(piece, is_quote):
-                self.clock.mark("first_token")
-                self._is_quote = is_quote
-                # The memory's own words were redacted when they were read.
-                shown = piece if is_quote else self.guard.feed(piece)
-                return self._say(self.check.feed(shown, is_quote=is_quote))
-            case Status():
-                return event
-            case Spoken():
-                self.spoken = event
-                return None
-
-    def rest(self) -> Token | None:
-        """Return what was held back to the end."""
-        held = self.check.feed(self.guard.finish(), is_quote=self._is_quote)
-        rest = self._say(held + self.check.finish())
-        self.is_echo = self.prompt.grounded and self.spoken.mode != "memory_only" and self._only_repeats()
-        return rest
-
-    def quote(self, text: str) -> Token | None:
-        """Say a piece of the memory's own text, apart from what was said before."""
-        is_first = not self._quotes
-        self._quotes = True
-        return self._say(("\n\n" if is_first else "") + self.check.feed(text, is_quote=True))
-
-    def _only_repeats(self) -> bool:
-        """Tell whether the answer is the question again: small models do that, with a citation."""
-        said = stems(words(MARK.sub("", self.text)))
-        return len(said) >= _FEWEST_WORDS_OF_AN_ECHO and said <= stems(words(self.prompt.question))
-
-    def _say(self, checked: str) -> Token | None:
-        self.text += checked
-        return Token(checked) if checked else None
+def _is_complete(retrieval: Retrieval) -> bool:
+    """Tell whether code has answered all of the question."""
+    return retrieval.exact is not None and retrieval.exact.complete
 
 
-class _Guard:
-    """What a voice must not say, taken out of what it says: secrets, and the sign of its instructions."""
-
-    def __init__(self, redactor: StreamRedactor, canary: str) -> None:
-        self._redactor = redactor
-        self._canary = re.compile(re.escape(canary), re.IGNORECASE)
-        self.has_sung = False
-
-    def feed(self, piece: str) -> str:
-        """Return what may be shown now; whole words only, so that the sign is never cut in two."""
-        return self._silenced(self._redactor.feed(piece))
-
-    def finish(self) -> str:
-        """Return what was held."""
-        return self._silenced(self._redactor.finish())
-
-    def _silenced(self, text: str) -> str:
-        shown, count = self._canary.subn("[redacted:canary]", text)
-        if count and not self.has_sung:
-            self.has_sung = True
-            _log.warning("a voice was reading its instructions aloud")
-        return shown
-
-
-class _Clock:
-    """Milliseconds since the turn began, each mark taken once."""
-
-    def __init__(self) -> None:
-        self._started = time.perf_counter()
-        self.marks: dict[str, float] = {}
-
-    def mark(self, name: str) -> None:
-        self.marks.setdefault(name, round((time.perf_counter() - self._started) * 1000, 2))
+def _named_files(exact: Exact | None) -> list[str]:
+    """Return the files that are to be read for the rest of an answer."""
+    if exact is None or exact.complete:
+        return []
+    return [str(part.details["path"]) for part in exact.parts or (exact,) if part.operation == "record"]

@@ -23,6 +23,20 @@ _MARK_OR_END = re.compile(MARK.pattern + rf"|{_END}(?=\s+(?!\s*\[\d))|\n")
 _OPEN_END = re.compile(rf"(?:{_END})?\s*(?:\[\d{{0,3}}\]?)?$")
 """The end of a text that the next piece may turn into a mark, or into the end of a sentence."""
 
+_REPORT = re.compile(
+    r"\b(?:abbiamo|avevamo|avevi|avevate|hanno|decis[oaie]|scelt[oaie]|stabilit[oaie]|e stat[oa]"
+    r"|sono stat[ie]|erano?|risulta(?:no)?"
+    r"|(?:we|you) (?:decided|chose|had|agreed|learned|wrote)|was|were|decided|chosen"
+    r"|decidimos|escolhemos|tinhamos|foi|foram|ficou)\b"
+)
+"""What tells of something that was: a sentence about the memory; folded."""
+_ADMITS = re.compile(
+    r"\b(?:non (?:lo |la |li |le |ne |l'?)?(?:trovo|trova|ho|risulta|so)\b|non c'?e"
+    r"|(?:do|can)(?: not|n'?t| ?not) (?:find|say|know)|nothing about|nao (?:encontro|tenho|sei))"
+)
+"""What says that something is not there; folded."""
+UNSUPPORTED_MARK = " [?]"
+
 _SUPPORT_SHARE = 0.6
 _FEWEST_STEMS = 3
 
@@ -94,21 +108,40 @@ class CitationCheck:
         used: Numbers that the answer carried and was entitled to, in order of appearance.
         removed: Numbers that it was not entitled to.
         added: Numbers that were added.
+        unsupported: Sentences about the memory that no passage supports: they tell of what was or give a
+            figure, and carry no citation; or they carry one to a passage without that figure.
+
+    Args:
+        citations: Those that were given.
+        hits: Their hits, in the same order; without them nothing is added and nothing called unsupported.
+        question: What was asked; its figures may be repeated.
+        marks: Whether an unsupported sentence is marked in the text.
     """
 
-    def __init__(self, citations: Sequence[Citation], hits: Sequence[Hit] = ()) -> None:
+    def __init__(
+        self,
+        citations: Sequence[Citation],
+        hits: Sequence[Hit] = (),
+        question: str = "",
+        *,
+        marks: bool = False,
+    ) -> None:
+        self._marks = marks
+        self._asked = _figures(words(question))
         self._numbers = frozenset(citation.number for citation in citations)
         self._passages = [
-            (citation.number, frozenset(words(text)), stems(words(text)))
+            (citation.number, _figures(words(text)), stems(words(text)))
             for citation, hit in zip(citations, hits, strict=False)
             for text in [f"{' '.join(hit.chunk.headings)} {hit.chunk.metadata.date} {hit.chunk.text}"]
         ]
+        self._known = {number: figures for number, figures, _ in self._passages}
         self._held = ""
         self._sentence = ""
-        self._is_cited = False
+        self._cited: list[int] = []
         self.used: list[int] = []
         self.removed: list[int] = []
         self.added: list[int] = []
+        self.unsupported: list[str] = []
 
     def feed(self, piece: str, *, is_quote: bool = False) -> str:
         """Return what may be shown now; what may be the beginning of a mark is held.
@@ -135,7 +168,9 @@ class CitationCheck:
             between = text[position : found.start()]
             self._sentence += between
             shown.append(between)
-            shown.append(self._judge(int(found[1]), found[0]) if found[1] else self._end() + found[0])
+            shown.append(
+                self._judge(int(found[1]), found[0]) if found[1] else self._end(found[0]) + found[0]
+            )
             position = found.end()
         self._sentence += text[position:]
         return "".join([*shown, text[position:]])
@@ -144,33 +179,56 @@ class CitationCheck:
         if number not in self._numbers:
             self.removed.append(number)
             return ""
-        self._is_cited = True
+        self._cited.append(number)
         if number not in self.used:
             self.used.append(number)
         return mark
 
-    def _end(self) -> str:
+    def _end(self, end: str) -> str:
         """Return the mark a sentence should have had, and begin the next."""
-        sentence, is_cited = self._sentence, self._is_cited
-        self._sentence, self._is_cited = "", False
-        number = None if is_cited else self._support(sentence)
+        sentence, cited = self._sentence + end.strip(), self._cited
+        self._sentence, self._cited = "", []
+        number = None if cited else self._support(sentence)
         if number is None:
-            return ""
+            return self._doubt(sentence, cited)
         self.added.append(number)
         if number not in self.used:
             self.used.append(number)
         return f" [{number}]"
 
+    def _doubt(self, sentence: str, cited: Sequence[int]) -> str:
+        """Remember a sentence without support; return the mark it gets."""
+        if not self._lacks_support(sentence, cited):
+            return ""
+        self.unsupported.append(" ".join(sentence.split()))
+        return UNSUPPORTED_MARK if self._marks else ""
+
+    def _lacks_support(self, sentence: str, cited: Sequence[int]) -> bool:
+        said = words(sentence)
+        figures = _figures(said) - self._asked
+        if cited:
+            known = frozenset[str]().union(*(self._known.get(number, figures) for number in cited))
+            return not figures <= known
+        if not self._passages or len(stems(said)) < _FEWEST_STEMS or sentence.rstrip().endswith("?"):
+            return False
+        folded = fold(sentence)
+        return not _ADMITS.search(folded) and bool(figures or _REPORT.search(folded))
+
     def _support(self, sentence: str) -> int | None:
         """Return the passage that holds the sentence, or None."""
         said = words(sentence)
-        numbers, asked = {word for word in said if word[0].isdigit()}, stems(said)
+        numbers, asked = _figures(said), stems(said)
         if len(asked) < _FEWEST_STEMS:
             return None
         shares = [
             (len(asked & known) / len(asked), -number)
-            for number, exact, known in self._passages
-            if numbers <= exact
+            for number, figures, known in self._passages
+            if numbers <= figures
         ]
         share, number = max(shares, default=(0.0, 0))
         return -number if share >= _SUPPORT_SHARE else None
+
+
+def _figures(found: Iterable[str]) -> frozenset[str]:
+    """Return the figures among words; "09" of a date is the 9 of the month."""
+    return frozenset(word.lstrip("0") or "0" for word in found if word[0].isdigit())

@@ -1,14 +1,12 @@
 """What was said, kept in SQLite through SQLAlchemy: conversations and their turns.
 
-A conversation's turns stand in the order in which they were finished. Nothing else of Cervella is in
-this file: removing it removes every conversation.
+A conversation's turns stand in the order in which they were finished. Beside them the file keeps only what
+was made of them (`notes`): removing it removes every conversation.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,47 +16,40 @@ from sqlalchemy import (
     JSON,
     Boolean,
     Column,
-    Connection,
     ForeignKey,
     Integer,
-    MetaData,
     Row,
     String,
     Table,
     Text,
-    event,
+    case,
     func,
     select,
 )
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
 
-from cervella_rag.domain import Conversation, ConversationInfo, Turn
-from cervella_rag.errors import ConversationStoreError, ConversationUnknownError
+from cervella_rag.chat.database import Database, tables
+from cervella_rag.domain import Conversation, ConversationInfo, Turn, Usage
+from cervella_rag.errors import ConversationUnknownError
 
 _TITLE_CHARACTERS = 80
-_BUSY_MILLISECONDS = 5000
 
-_tables = MetaData()
-
-_conversations = Table(
+conversation_table = Table(
     "conversations",
-    _tables,
+    tables,
     Column("conversation_id", String(36), primary_key=True),
     Column("title", Text, nullable=False),
     Column("created", String(32), nullable=False),
     Column("updated", String(32), nullable=False, index=True),
 )
 
-_turns = Table(
+turn_table = Table(
     "turns",
-    _tables,
+    tables,
     Column("position", Integer, primary_key=True, autoincrement=True),
     Column("turn_id", String(36), nullable=False, unique=True),
     Column(
         "conversation_id",
-        ForeignKey(_conversations.c.conversation_id, ondelete="CASCADE"),
+        ForeignKey(conversation_table.c.conversation_id, ondelete="CASCADE"),
         nullable=False,
         index=True,
     ),
@@ -70,6 +61,8 @@ _turns = Table(
     Column("finish_reason", String(20), nullable=False),
     Column("citations", JSON, nullable=False),
     Column("created", String(32), nullable=False),
+    Column("prompt_tokens", Integer, nullable=False, server_default="0"),
+    Column("completion_tokens", Integer, nullable=False, server_default="0"),
 )
 
 
@@ -81,100 +74,89 @@ class SQLConversationStore:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._has_tables = False
-        # A connection for each use: opening a file is quick, and no loop or process owns the store.
-        self._engine: AsyncEngine = create_async_engine(f"sqlite+aiosqlite:///{path}", poolclass=NullPool)
-        event.listen(self._engine.sync_engine, "connect", _configure)
+        self._database = Database(path)
 
     async def begin(self, turn: Turn) -> str:
         """Start a conversation with its first turn; return its id."""
         conversation_id, now = str(uuid.uuid4()), _now()
         title = " ".join(turn.question.split())[:_TITLE_CHARACTERS]
-        async with self._begin() as connection:
+        async with self._database.begin() as connection:
             await connection.execute(
-                _conversations.insert().values(
+                conversation_table.insert().values(
                     conversation_id=conversation_id, title=title, created=now, updated=now
                 )
             )
-            await connection.execute(_turns.insert().values(_values(conversation_id, turn)))
+            await connection.execute(turn_table.insert().values(_values(conversation_id, turn)))
         return conversation_id
 
     async def read(self, conversation_id: str) -> Conversation:
         """Return a conversation with its turns."""
-        async with self._begin() as connection:
+        async with self._database.begin() as connection:
             found = (await connection.execute(_cards(conversation_id))).one_or_none()
             if found is None:
                 raise ConversationUnknownError(conversation_id=conversation_id)
             query = (
-                select(_turns)
-                .where(_turns.c.conversation_id == conversation_id)
-                .order_by(_turns.c.position)
+                select(turn_table)
+                .where(turn_table.c.conversation_id == conversation_id)
+                .order_by(turn_table.c.position)
             )
             turns = tuple(map(_turn, (await connection.execute(query)).all()))
         return Conversation(_info(found), turns)
 
     async def append(self, conversation_id: str, turn: Turn) -> None:
         """Add a turn."""
-        async with self._begin() as connection:
+        async with self._database.begin() as connection:
             changed = await connection.execute(
-                _conversations.update()
-                .where(_conversations.c.conversation_id == conversation_id)
+                conversation_table.update()
+                .where(conversation_table.c.conversation_id == conversation_id)
                 .values(updated=_now())
             )
             if not changed.rowcount:
                 raise ConversationUnknownError(conversation_id=conversation_id)
-            await connection.execute(_turns.insert().values(_values(conversation_id, turn)))
+            await connection.execute(turn_table.insert().values(_values(conversation_id, turn)))
 
     async def list(self, limit: int) -> tuple[ConversationInfo, ...]:
         """Return the newest conversations, newest first."""
-        query = _cards().order_by(_conversations.c.updated.desc()).limit(limit)
-        async with self._begin() as connection:
+        query = _cards().order_by(conversation_table.c.updated.desc()).limit(limit)
+        async with self._database.begin() as connection:
             return tuple(map(_info, (await connection.execute(query)).all()))
 
     async def delete(self, conversation_id: str) -> None:
         """Remove a conversation with its turns."""
-        async with self._begin() as connection:
+        async with self._database.begin() as connection:
             gone = await connection.execute(
-                _conversations.delete().where(_conversations.c.conversation_id == conversation_id)
+                conversation_table.delete().where(conversation_table.c.conversation_id == conversation_id)
             )
             if not gone.rowcount:
                 raise ConversationUnknownError(conversation_id=conversation_id)
 
-    @asynccontextmanager
-    async def _begin(self) -> AsyncIterator[AsyncConnection]:
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            async with self._engine.begin() as connection:
-                if not self._has_tables:
-                    await connection.run_sync(_make_tables)
-                    self._path.chmod(0o600)  # what was said is nobody else's
-                    self._has_tables = True
-                yield connection
-        except (SQLAlchemyError, OSError) as error:
-            reason = str(getattr(error, "orig", None) or error)
-            raise ConversationStoreError(path=str(self._path), reason=reason) from error
-
-
-def _configure(connection: Any, _: object) -> None:
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", f"busy_timeout={_BUSY_MILLISECONDS}", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _make_tables(connection: Connection) -> None:
-    _tables.create_all(connection)
+    async def usage(self) -> tuple[Usage, ...]:
+        """Return what every voice and model counted, over all turns that are kept."""
+        counted = turn_table.c.prompt_tokens + turn_table.c.completion_tokens > 0
+        query = (
+            select(
+                turn_table.c.mode,
+                turn_table.c.model,
+                func.count().label("turns"),
+                func.sum(case((counted, 1), else_=0)).label("counted"),
+                func.sum(turn_table.c.prompt_tokens).label("prompt_tokens"),
+                func.sum(turn_table.c.completion_tokens).label("completion_tokens"),
+            )
+            .group_by(turn_table.c.mode, turn_table.c.model)
+            .order_by(turn_table.c.mode, turn_table.c.model)
+        )
+        async with self._database.begin() as connection:
+            return tuple(Usage(**row._asdict()) for row in (await connection.execute(query)).all())
 
 
 def _cards(conversation_id: str | None = None) -> Any:
     query = (
-        select(_conversations, func.count(_turns.c.position).label("turns"))
-        .outerjoin(_turns)
-        .group_by(_conversations.c.conversation_id)
+        select(conversation_table, func.count(turn_table.c.position).label("turns"))
+        .outerjoin(turn_table)
+        .group_by(conversation_table.c.conversation_id)
     )
     return (
-        query.where(_conversations.c.conversation_id == conversation_id)
+        query.where(conversation_table.c.conversation_id == conversation_id)
         if conversation_id is not None
         else query
     )

@@ -7,24 +7,49 @@ turns go first, then the passages are shortened; a prompt that still does not fi
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from cervella_rag.domain import Citation, Message, Prompt, Window
+from cervella_rag.domain import Citation, Composed, Composition, Message, Prompt, Window
 from cervella_rag.errors import PromptTooLongError
 from cervella_rag.marks import MARK, escape_marks
 from cervella_rag.memory.cleaning import clean
-from cervella_rag.persona.persona import Persona
+from cervella_rag.persona.persona import Language, Persona, VoiceExample
+from cervella_rag.persona.situations import choose_examples
 from cervella_rag.templates import Templates
 from cervella_rag.tokens import estimate_tokens
+
+_log = logging.getLogger(__name__)
 
 MESSAGE_TOKENS = 8
 """What a chat template adds around one message, with room to spare (Qwen's adds five)."""
 
+STATED_CHARACTERS = 900
+"""Most that a voice is reminded of what code has stated before it."""
+
 _FEWEST_PASSAGE_TOKENS = 40
 
-_MARKS = ("<|", "<think>", "</think>", "<<<", ">>>")
+_MARKS = (
+    "<|",
+    "<\uff5c",
+    "<think>",
+    "</think>",
+    "<<<",
+    ">>>",
+    "[INST]",
+    "[/INST]",
+    "<<SYS>>",
+    "<s>",
+    "</s>",
+)
+"""What ends a message, or begins one, for Qwen and Llama, DeepSeek, Mistral; and our own frame."""
+
+_EXAMPLES_SHARE = 4
+"""Question and examples take at most a fourth of the room: memory weighs more than manner."""
+
+_LANGUAGES: dict[str, Language] = {"it": "it", "en": "en", "pt": "pt"}
 
 _MARGIN = 1.15
 """On top of the estimate: against Qwen's own vocabulary it was 9 % short for the persona, which is short
@@ -42,6 +67,7 @@ class Passage:
     status: str | None
     retired: str | None
     text: str
+    is_cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,37 +75,58 @@ class PromptWriter:
     """Writes the messages a model is sent.
 
     Attributes:
+        persona: Gives the persona as its file says it now.
         memory_tokens: How much memory a compact prompt may show.
+        examples: How many examples of the voice a full prompt shows for the situation, at most.
     """
 
-    persona: Persona
+    persona: Callable[[], Persona]
     templates: Templates
     memory_tokens: int
+    examples: int = 2
 
     def prefix(self, history: Sequence[Message], window: Window) -> tuple[Message, ...]:
         """Return what the next prompt of a conversation begins with, whatever is asked."""
-        persona = self._persona(window)
+        persona = self._told(self.persona(), window)
         return *persona, *_newest(history, _room(window, persona))
 
     def messages(self, prompt: Prompt, window: Window) -> tuple[Message, ...]:
-        """Return persona, history and question, within the window.
+        """Return the messages alone. See `compose`."""
+        return self.compose(prompt, window).messages
+
+    def compose(self, prompt: Prompt, window: Window) -> Composed:
+        """Return persona, history and question, within the window, and what did not fit.
 
         Raises:
             PromptTooLongError: The persona and the question alone do not fit.
         """
-        persona = self._persona(window)
-        room = _room(window, persona)
+        persona = self.persona()
+        told = self._told(persona, window)
+        room = _room(window, told)
         history = _newest(prompt.history, room)
-        left = room - sum(map(_tokens, history)) - _tokens(self._render(prompt, window, ()))
-        if left < 0:  # a question that long is asked without what was said before
-            history = ()
-        return *persona, *history, self._question(prompt, window, room - sum(map(_tokens, history)))
+        page = _Page(self.templates, persona, prompt, window, self._chosen(persona, prompt, window))
+        if room < sum(map(_tokens, history)) + _tokens(page.bare()):
+            history = ()  # a question that long is asked without what was said before
+        question, passages, examples = self._question(page, room - sum(map(_tokens, history)))
+        messages = (*told, *history, question)
+        shown = {passage.number for passage in passages}
+        composition = Composition(
+            persona_sha256=persona.sha256,
+            estimated_tokens=sum(map(_tokens, messages)),
+            examples=tuple(str(example.situation) for example in examples),
+            turns_left_out=len(prompt.history) - len(history),
+            passages_left_out=tuple(one.number for one in prompt.citations if one.number not in shown),
+            passages_shortened=tuple(one.number for one in passages if one.is_cut),
+            examples_left_out=len(page.examples) - len(examples),
+        )
+        _log_what_is_missing(composition)
+        return Composed(messages, composition)
 
-    def _persona(self, window: Window) -> tuple[Message, ...]:
-        sheet, partner = self.persona.sheet, self.persona.partner
-        name = "system_compact" if window.compact else "system"
+    def _told(self, persona: Persona, window: Window) -> tuple[Message, ...]:
+        sheet = persona.sheet
+        name = "system_compact" if window.compact else f"system.{sheet.written_in}"
         text = self.templates.render(
-            f"chat/{name}.md.j2", persona=sheet, partner=partner, canary=self.persona.canary
+            f"chat/{name}.md.j2", persona=sheet, partner=persona.partner, canary=persona.canary
         )
         examples = sheet.compact.examples if window.compact else []
         turns = (
@@ -89,29 +136,81 @@ class PromptWriter:
         )
         return Message("system", text), *turns
 
-    def _question(self, prompt: Prompt, window: Window, room: int) -> Message:
-        bare = self._render(prompt, window, ())
-        left = room - _tokens(bare)
-        if left < 0:
-            needed = window.context_tokens - left
-            raise PromptTooLongError(needed=needed, window=window.context_tokens)
-        memory = min(left, self.memory_tokens) if window.compact else left
-        question = self._render(prompt, window, passages := _passages(prompt, window, memory))
-        while passages and _tokens(question) > room:  # what stands around the passages counts too
-            question = self._render(prompt, window, passages := passages[:-1])
-        return question
+    def _chosen(self, persona: Persona, prompt: Prompt, window: Window) -> tuple[VoiceExample, ...]:
+        # A small model repeats what its examples say, and what it reads costs it seconds.
+        if window.compact:
+            return ()
+        return choose_examples(
+            persona.examples, prompt.situations, prompt.language, prompt.question, self.examples
+        )
 
-    def _render(self, prompt: Prompt, window: Window, passages: Sequence[Passage]) -> Message:
+    def _question(
+        self, page: _Page, room: int
+    ) -> tuple[Message, Sequence[Passage], Sequence[VoiceExample]]:
+        examples: Sequence[VoiceExample] = page.examples
+        while examples and _tokens(page.bare(examples)) > room // _EXAMPLES_SHARE:
+            examples = examples[:-1]
+        left = room - _tokens(page.bare(examples))
+        if left < 0:
+            needed = page.window.context_tokens - left
+            raise PromptTooLongError(needed=needed, window=page.window.context_tokens)
+        memory = min(left, self.memory_tokens) if page.window.compact else left
+        passages: Sequence[Passage] = _passages(page.prompt, page.window, memory)
+        question = page.render(passages, examples)
+        while passages and _tokens(question) > room:  # what stands around the passages counts too
+            question = page.render(passages := passages[:-1], examples)
+        return question, passages, examples
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """The last message of one prompt, with more or less on it."""
+
+    templates: Templates
+    persona: Persona
+    prompt: Prompt
+    window: Window
+    examples: Sequence[VoiceExample]
+
+    def bare(self, examples: Sequence[VoiceExample] = ()) -> Message:
+        """Return it without passages."""
+        return self.render((), examples)
+
+    def render(self, passages: Sequence[Passage], examples: Sequence[VoiceExample]) -> Message:
+        """Return it."""
+        prompt, sheet = self.prompt, self.persona.sheet
+        shown = {passage.number for passage in passages}
         text = self.templates.render(
             f"chat/user.{prompt.language}.md.j2",
             today=prompt.today,
-            compact=window.compact,
+            compact=self.window.compact,
             grounded=prompt.grounded,
+            about_her=prompt.about_her,
             passages=passages,
+            dates={passage.number: passage.date for passage in passages},
+            conflicts=[pair for pair in prompt.conflicts if shown.issuperset(pair)],
+            examples=examples,
+            speaker=sheet.name,
             partner=self.persona.partner,
             question=disarm(prompt.question.strip()),
+            stated=disarm(MARK.sub("", prompt.stated)[:STATED_CHARACTERS]).strip(),
+            draft=disarm(prompt.draft.strip()),
+            faults=prompt.faults,
+            # A model of 1.5 billion read the anchor aloud in the long conversations it is there for.
+            anchor="" if self.window.compact else sheet.anchor.get(_LANGUAGES[prompt.language], ""),
         )
         return Message("user", text)
+
+
+def _log_what_is_missing(made: Composition) -> None:
+    left_out = {
+        "turns": made.turns_left_out,
+        "passages": made.passages_left_out,
+        "shortened": made.passages_shortened,
+        "examples": made.examples_left_out,
+    }
+    if any(left_out.values()):
+        _log.info("did not fit the window: %s", {name: what for name, what in left_out.items() if what})
 
 
 def _room(window: Window, persona: Sequence[Message]) -> int:
@@ -147,14 +246,14 @@ def _passages(prompt: Prompt, window: Window, room: int) -> tuple[Passage, ...]:
 
 def _fitting(passage: Passage, texts: Sequence[str], room: int) -> Passage | None:
     """Return the passage with the first text that fits, or the beginning of the last; None without room."""
-    for text in texts:
-        passage = replace(passage, text=escape_marks(disarm(text.strip())))
+    for place, text in enumerate(texts):
+        passage = replace(passage, text=escape_marks(disarm(text.strip())), is_cut=place > 0)
         if _passage_tokens(passage) <= room:
             return passage
     text = passage.text
     while text := text[: -max(1, len(text) // 10)]:
         # Whole words, where there are any: a line without blanks must not take all the room.
-        shorter = replace(passage, text=f"{text.rpartition(' ')[0] or text} ...")
+        shorter = replace(passage, text=f"{text.rpartition(' ')[0] or text} ...", is_cut=True)
         if _passage_tokens(shorter) <= room:
             return shorter
     return None

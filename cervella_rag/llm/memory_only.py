@@ -7,7 +7,7 @@ prompts/answers/, one file a language.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 from cervella_rag.domain import Message, Prompt, Spoken, Token, VoiceEvent
 from cervella_rag.templates import Templates
@@ -20,18 +20,30 @@ class MemoryOnlyLLM:
 
     Args:
         templates: Hold one for each language, `answers/memory_only.LANGUAGE.md.j2`.
+        introduce: Gives the persona's own words for who she is, by language.
     """
 
     mode = "memory_only"
     model = ""
 
-    def __init__(self, templates: Templates) -> None:
+    def __init__(self, templates: Templates, introduce: Callable[[str], str]) -> None:
         self._templates = templates
+        self._introduce = introduce
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[VoiceEvent]:
         """Yield the composed answer word by word."""
         name = f"answers/memory_only.{prompt.language}.md.j2"
-        text = self._templates.render(name, citations=prompt.citations, grounded=prompt.grounded)
+        text = (
+            self._introduce(prompt.language)
+            if prompt.about_her
+            else self._templates.render(
+                name,
+                citations=prompt.citations,
+                grounded=prompt.grounded,
+                conflicts=prompt.conflicts,
+                dates={citation.number: citation.date for citation in prompt.citations},
+            )
+        )
         for piece in _PIECE.findall(text):
             yield Token(piece, is_quote=True)
         yield Spoken(self.mode, self.model)

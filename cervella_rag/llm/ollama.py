@@ -43,12 +43,16 @@ class OllamaOptions:
     Attributes:
         keep_alive: Go duration; how long the model stays loaded.
         temperature: Sampling temperature.
+        stop: Words that end an answer.
+        thinks: Whether a model that can think is let; what it thinks is not shown.
     """
 
     url: str
     model: str
     keep_alive: str
     temperature: float
+    stop: tuple[str, ...] = ()
+    thinks: bool = False
 
 
 class OllamaLLM(ModelLLM):
@@ -78,7 +82,7 @@ class OllamaLLM(ModelLLM):
                 [{"role": message.role, "content": message.content} for message in messages],
                 stream=True,
                 # Unset means "think" to a model that can; old servers refuse it for those that cannot.
-                think=False if self._can_think else None,
+                think=self._options.thinks if self._can_think else None,
                 options=self._model_options,
                 keep_alive=self._options.keep_alive,
             )
@@ -100,6 +104,7 @@ class OllamaLLM(ModelLLM):
             "num_ctx": self._window.context_tokens,
             "num_predict": self._window.answer_tokens,
             "temperature": self._options.temperature,
+            **({"stop": list(self._options.stop)} if self._options.stop else {}),
         }
 
     def _spoken(self, line: ChatResponse) -> Spoken:

@@ -10,12 +10,12 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import stamina
 
-from cervella_rag.domain import Message, Prompt, Spoken, Status, Token, VoiceEvent, Window
+from cervella_rag.domain import Composition, Message, Prompt, Spoken, Status, Token, VoiceEvent, Window
 from cervella_rag.errors import VoiceSilentError, VoiceTimeoutError, VoiceUnavailableError
 from cervella_rag.protocols import PromptWriter
 
@@ -149,9 +149,10 @@ class ModelLLM(ABC):
 
     def stream(self, prompt: Prompt) -> AsyncGenerator[VoiceEvent]:
         """See `LLM`."""
-        messages = self._writer.messages(prompt, self._window)
+        composed = self._writer.compose(prompt, self._window)
         speaker = Speaker(self.mode, self.model, self._place)
-        return speak(lambda: self._deltas(messages), speaker, self._patience)
+        said = speak(lambda: self._deltas(composed.messages), speaker, self._patience)
+        return _with_composition(said, composed.composition)
 
     @abstractmethod
     def _deltas(self, messages: Sequence[Message]) -> AsyncGenerator[Delta]:
@@ -159,6 +160,14 @@ class ModelLLM(ABC):
 
     def prepare(self, history: Sequence[Message] = ()) -> None:  # noqa: B027 - a server has its own cache
         """Do nothing: a server has its own cache of what it was sent."""
+
+
+async def _with_composition(
+    said: AsyncGenerator[VoiceEvent], composition: Composition | None
+) -> AsyncGenerator[VoiceEvent]:
+    async with aclosing(said):
+        async for event in said:
+            yield replace(event, composition=composition) if isinstance(event, Spoken) else event
 
 
 class ThoughtFilter:

@@ -122,7 +122,7 @@ class DocumentReader:
             date_source=date_source,
             project=_project(source.path, fields),
             session=_session(lines, fields, name),
-            kind=_kind(source.path),
+            kind=kind_of_path(source.path),
             status=_first(fields, _STATUS_KEYS, STATUS_CHARACTERS),
             author=_first(fields, _AUTHOR_KEYS, STATUS_CHARACTERS),
             language=self._detect_language(source.text),
@@ -218,8 +218,8 @@ def _session(lines: list[str], fields: dict[str, str], name: str) -> str | None:
     return None
 
 
-def _kind(path: str) -> Kind:
-    """By the name first, then by the nearest folder that tells."""
+def kind_of_path(path: str) -> Kind:
+    """Return what a path says a file is: by the name first, then by the nearest folder that tells."""
     pure = PurePosixPath(path)
     name = re.sub(r"[\s-]+", "_", pure.stem.lower())
     # The first word says what a file is, later ones what it is about: RICERCA_AUDIT is research.

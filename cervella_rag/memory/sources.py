@@ -10,8 +10,9 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 from pathspec import GitIgnoreSpec
@@ -22,6 +23,9 @@ from cervella_rag.settings import MemorySettings
 
 EMPTY = "empty"
 """Rule of files that hold no word: with "not_text" and the like, one of those not in the settings."""
+
+NOT_TEXT = "not_text"
+"""Rule of files whose ending is not that of a text."""
 
 _REASONS = {errno.EACCES: "permission denied", errno.ENOENT: "it vanished while being read"}
 
@@ -58,6 +62,23 @@ def _numbered(name: str) -> Iterator[str]:
     while True:
         yield f"{name}-{number}"
         number += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file or folder that is there, not opened yet.
+
+    Attributes:
+        path: Relative to the root, "/" separated; "" is the root itself.
+        rule: The rule by which the index leaves it out, or None.
+        is_folder: A folder; its files are entries of their own.
+    """
+
+    root: Root
+    path: str
+    location: Path
+    rule: str | None = None
+    is_folder: bool = False
 
 
 class SourceReader:
@@ -106,8 +127,63 @@ class SourceReader:
                         refused.append(refusal)
         return Scan(tuple(sources), tuple(skipped), tuple(refused))
 
+    def entries(self, roots: Iterable[Root], *, despite: Collection[str] = ()) -> Iterator[Entry]:
+        """Yield every folder and regular file that no rule leaves out, opening none.
+
+        Args:
+            roots: Where to look; what lies under two of them belongs to the first.
+            despite: Rules that may leave a file out of the index and not out of here. A file that
+                another rule leaves out as well stays out.
+
+        Raises:
+            RootMissingError: A root vanished or cannot be listed.
+        """
+        seen: set[Path] = set()
+        for root in roots:
+            folders: list[str] = [""]
+            for path, file in self._walk(root, [], [], folders):
+                if file in seen or not _is_regular(file) or self._rule(root, path, besides=despite):
+                    continue
+                seen.add(file)
+                rule = self._rule(root, path)
+                if rule is None and file.suffix.lower() not in self._suffixes:
+                    rule = NOT_TEXT
+                yield Entry(root, path, file, rule)
+            for path in folders if root.location.is_dir() else ():
+                yield Entry(root, path, root.location / path, is_folder=True)
+
+    def text(self, entry: Entry) -> str | Refused:
+        """Return a file's text as it is now, line ends as LF, or why it cannot be read."""
+        try:
+            if not _is_regular(entry.location):
+                return Refused(entry.root.name, entry.path, "not a regular file")
+            return _decode(_read_bytes(entry.location, self._max_bytes, entry.root))
+        except _UnreadableError as error:
+            return Refused(entry.root.name, entry.path, str(error))
+        except OSError as error:
+            return Refused(entry.root.name, entry.path, _reason(error))
+
+    def read_one(self, root: Root, path: str) -> Source | Skipped | Refused | None:
+        """Read one file of a root by the same rules; None where there is none, or a link leads to it."""
+        file = root.location if root.location.is_file() else root.location / path
+        try:
+            is_there = file.name == path or file.resolve(strict=True) == root.location.resolve() / path
+        except (OSError, RuntimeError, ValueError):
+            return None
+        above = [f"{folder}/" for folder in list(map(str, PurePosixPath(path).parents))[:-1]]
+        if any(self._rule(root, folder) for folder in above):
+            return None
+        is_own = self._own_data is not None and file.is_relative_to(self._own_data)
+        if not is_there or is_own or not file.is_file() or _relative(root, file) not in (path, "."):
+            return None
+        return self._read_file(root, path, file)
+
     def _walk(
-        self, root: Root, skipped: list[Skipped], refused: list[Refused]
+        self,
+        root: Root,
+        skipped: list[Skipped],
+        refused: list[Refused],
+        entered: list[str] | None = None,
     ) -> Iterator[tuple[str, Path]]:
         if root.location.is_file():
             yield root.location.name, root.location
@@ -130,17 +206,22 @@ class SourceReader:
                     skipped.append(Skipped(root.name, path + "/", rule))
                 else:
                     folders.append(Path(entry.path))
+                    if entered is not None:
+                        entered.append(path)
 
     def _folder_rule(self, root: Root, path: str, folder: Path) -> str | None:
         return "own_data" if folder == self._own_data else self._rule(root, path)
 
-    def _rule(self, root: Root, path: str) -> str | None:
+    def _rule(self, root: Root, path: str, *, besides: Collection[str] = ()) -> str | None:
         # A pattern's `.` matches no line end, and a folder's name may hold one.
         plain = path.lower().replace("\n", " ").replace("\r", " ")
         denied = self._denied.get(root.name)
         if denied and denied.match_file(plain):
             return "denied"
-        return next((name for name, spec in self._rules.items() if spec.match_file(plain)), None)
+        return next(
+            (name for name, spec in self._rules.items() if name not in besides and spec.match_file(plain)),
+            None,
+        )
 
     def _read_file(self, root: Root, path: str, file: Path) -> Source | Skipped | Refused:
         try:
@@ -162,7 +243,7 @@ class SourceReader:
         if file.is_symlink():
             return _judge_symlink(root, path, file)
         if file.suffix.lower() not in self._suffixes:
-            return Skipped(root.name, path, "not_text")
+            return Skipped(root.name, path, NOT_TEXT)
         return None
 
 
@@ -178,6 +259,13 @@ def _relative(root: Root, path: Path) -> str:
 
 def _reason(error: OSError) -> str:
     return _REASONS.get(error.errno or 0) or error.strerror or str(error)
+
+
+def _is_regular(file: Path) -> bool:
+    try:
+        return stat.S_ISREG(file.lstat().st_mode)
+    except OSError:
+        return False
 
 
 def _judge_symlink(root: Root, path: str, link: Path) -> Skipped | Refused:

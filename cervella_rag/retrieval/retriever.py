@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from cervella_rag.domain import Chunk, Filters, Hit, IndexInfo, Question, Retrieval, Scores, Understood
+from cervella_rag.domain import (
+    Chunk,
+    Exact,
+    Filters,
+    Hit,
+    IndexInfo,
+    Question,
+    Retrieval,
+    Scores,
+    Understood,
+)
 from cervella_rag.errors import (
     IndexAbsentError,
     InvalidRequestError,
@@ -48,9 +58,23 @@ class RetrieverOptions:
 
 
 class Retriever:
-    """Finds chunks for a question; an embedder of None searches by words alone."""
+    """Finds chunks for a question; an embedder of None searches by words alone.
 
-    def __init__(self, store: VectorStore, embedder: Embedder | None, options: RetrieverOptions) -> None:
+    Args:
+        store: Where they are.
+        embedder: What made their vectors.
+        options: How they are found.
+        exact: Answers a question that code can count the answer of; None answers none.
+    """
+
+    def __init__(
+        self,
+        store: VectorStore,
+        embedder: Embedder | None,
+        options: RetrieverOptions,
+        exact: Callable[[Question], Exact | None] | None = None,
+    ) -> None:
+        self._exact = exact
         self._store = store
         self._embedder = embedder
         self._options = options
@@ -83,6 +107,7 @@ class Retriever:
             closest=() if enough else hits[:3],
             understood=understood,
             index=_info(reader),
+            exact=self._exact(question) if self._exact else None,
             took_ms=round((time.perf_counter() - started) * 1000, 2),
         )
 

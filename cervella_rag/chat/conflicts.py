@@ -1,0 +1,51 @@
+"""Passages that do not say the same: same subject, other figures, another date; both are to be told."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import combinations
+
+from cervella_rag.domain import Citation, Hit
+from cervella_rag.memory.lexical import stems, words
+
+_SUBJECT_SHARE = 0.5
+_FEWEST_STEMS = 3
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+def find_conflicts(citations: Sequence[Citation], hits: Sequence[Hit]) -> tuple[tuple[int, int], ...]:
+    """Return the numbers of citations that disagree, the older first.
+
+    Two do where one's file is said to be superseded by the other's, or where both are dated, on different
+    days, share most of their words, and each has a figure the other has not. What disagrees in words alone
+    is not seen: that takes a reader.
+    """
+    dated = [pair for pair in zip(citations, hits, strict=False) if pair[0].date]
+    return tuple(
+        (older[0].number, newer[0].number)
+        for one, other in combinations(dated, 2)
+        for older, newer in [sorted((one, other), key=lambda pair: str(pair[0].date))]
+        if _is_superseded(older, newer) or _disagree(older[0], newer[0])
+    )
+
+
+def _is_superseded(older: tuple[Citation, Hit], newer: tuple[Citation, Hit]) -> bool:
+    return getattr(older[1], "superseded_by", None) == newer[0].path
+
+
+def _disagree(older: Citation, newer: Citation) -> bool:
+    if older.date == newer.date or older.path == newer.path:
+        return False
+    (said, figures), (other, others) = _told(older.quote), _told(newer.quote)
+    fewest = min(len(said), len(other))
+    if fewest < _FEWEST_STEMS or len(said & other) < fewest * _SUBJECT_SHARE:
+        return False
+    return bool(figures - others) and bool(others - figures)
+
+
+def _told(quote: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Return what a quote is about and its figures; its dates say when, and are no figures of it."""
+    found = words(_DATE.sub(" ", quote))
+    figures = frozenset(word for word in found if word[0].isdigit())
+    return stems([word for word in found if word not in figures]), figures

@@ -1,0 +1,69 @@
+"""The SQLite file of what was said, through SQLAlchemy: one file, tables of several modules."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, MetaData, event, inspect, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+from sqlalchemy.schema import CreateColumn
+
+from cervella_rag.errors import ConversationStoreError
+
+_BUSY_MILLISECONDS = 5000
+
+tables = MetaData()
+"""Every table of the file; each is made when the first of its module is used."""
+
+
+class Database:
+    """Opens the file; it and its folder are made when first written."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._has_tables = False
+        # A connection for each use: opening a file is quick, and no loop or process owns the store.
+        self._engine: AsyncEngine = create_async_engine(f"sqlite+aiosqlite:///{path}", poolclass=NullPool)
+        event.listen(self._engine.sync_engine, "connect", _configure)
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        """Open a transaction.
+
+        Raises:
+            ConversationStoreError: The file cannot be read or written.
+        """
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            async with self._engine.begin() as connection:
+                if not self._has_tables:
+                    await connection.run_sync(_make_tables)
+                    self._path.chmod(0o600)  # what was said is nobody else's
+                    self._has_tables = True
+                yield connection
+        except (SQLAlchemyError, OSError) as error:
+            reason = str(getattr(error, "orig", None) or error)
+            raise ConversationStoreError(path=str(self._path), reason=reason) from error
+
+
+def _configure(connection: Any, _: object) -> None:
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", f"busy_timeout={_BUSY_MILLISECONDS}", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _make_tables(connection: Connection) -> None:
+    """Make the tables that are not there and, in files from before, the columns that came later."""
+    tables.create_all(connection)
+    for table in tables.sorted_tables:
+        there = {column["name"] for column in inspect(connection).get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in there:
+                definition = CreateColumn(column).compile(dialect=connection.dialect)
+                connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {definition}"))

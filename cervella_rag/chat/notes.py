@@ -1,0 +1,161 @@
+"""What was made of conversations, kept beside them: files proposed for the memory, and what was thought.
+
+Both go with the conversation they belong to.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Column, ForeignKey, Row, String, Table, Text, select
+from sqlalchemy.exc import IntegrityError
+
+from cervella_rag.chat.conversations import conversation_table, turn_table
+from cervella_rag.chat.database import Database, tables
+from cervella_rag.errors import ProposalUnknownError, TurnUnknownError
+
+_proposals = Table(
+    "proposals",
+    tables,
+    Column("proposal_id", String(36), primary_key=True),
+    Column(
+        "conversation_id",
+        ForeignKey(conversation_table.c.conversation_id, ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    Column("kind", String(20), nullable=False),
+    Column("root", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("created", String(32), nullable=False),
+    Column("written", String(32), nullable=True),
+)
+
+_feedback = Table(
+    "feedback",
+    tables,
+    Column("feedback_id", String(36), primary_key=True),
+    Column("turn_id", ForeignKey(turn_table.c.turn_id, ondelete="CASCADE"), nullable=False, index=True),
+    Column("kind", String(20), nullable=False),
+    Column("note", Text, nullable=False),
+    Column("created", String(32), nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A file that could be written; nothing is until a person confirms.
+
+    Attributes:
+        kind: "decision", "lesson" or "handoff".
+        root: Name of the root it would lie in.
+        path: Where, relative to that root.
+        written: When it was written, ISO with offset; None before.
+    """
+
+    proposal_id: str
+    conversation_id: str
+    kind: str
+    root: str
+    path: str
+    text: str
+    created: str
+    written: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """What was thought of an answer: "not_cervella", "wrong_source" or "good"."""
+
+    feedback_id: str
+    turn_id: str
+    kind: str
+    note: str
+    created: str
+
+
+class SQLNoteStore:
+    """Keeps proposals and feedback in the conversations' file.
+
+    Args:
+        path: The file; it and its folder are made when first written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._database = Database(path)
+
+    async def propose(self, conversation_id: str, kind: str, place: tuple[str, str], text: str) -> Proposal:
+        """Keep a proposal for `place`, root and path.
+
+        Raises:
+            ConversationStoreError: It cannot be kept.
+        """
+        proposal = Proposal(str(uuid.uuid4()), conversation_id, kind, *place, text, _now())
+        async with self._database.begin() as connection:
+            await connection.execute(_proposals.insert().values(asdict(proposal)))
+        return proposal
+
+    async def proposal(self, proposal_id: str) -> Proposal:
+        """Return a proposal.
+
+        Raises:
+            ProposalUnknownError: There is none with that id.
+        """
+        query = select(_proposals).where(_proposals.c.proposal_id == proposal_id)
+        async with self._database.begin() as connection:
+            found = (await connection.execute(query)).one_or_none()
+        if found is None:
+            raise ProposalUnknownError(proposal_id=proposal_id)
+        return Proposal(**found._asdict())
+
+    async def mark_written(self, proposal: Proposal) -> Proposal:
+        """Remember that a proposal was written."""
+        proposal = replace(proposal, written=_now())
+        change = _proposals.update().where(_proposals.c.proposal_id == proposal.proposal_id)
+        async with self._database.begin() as connection:
+            await connection.execute(change.values(written=proposal.written))
+        return proposal
+
+    async def add_feedback(self, turn_id: str, kind: str, note: str) -> Feedback:
+        """Keep what was thought of a turn; it may be said again and again.
+
+        Raises:
+            TurnUnknownError: No turn with that id is kept.
+        """
+        feedback = Feedback(str(uuid.uuid4()), turn_id, kind, note, _now())
+        async with self._database.begin() as connection:
+            try:
+                await connection.execute(_feedback.insert().values(asdict(feedback)))
+            except IntegrityError as error:
+                raise TurnUnknownError(turn_id=turn_id) from error
+        return feedback
+
+    async def export_feedback(self) -> list[dict[str, Any]]:
+        """Return all feedback with the turn it is about, oldest first."""
+        query = (
+            select(_feedback, turn_table)
+            .join(turn_table, _feedback.c.turn_id == turn_table.c.turn_id)
+            .order_by(_feedback.c.created, _feedback.c.feedback_id)
+        )
+        columns = [*_feedback.c, *(turn_table.c[name] for name in _TOLD)]
+        async with self._database.begin() as connection:
+            return [
+                _exported(row)
+                for row in (await connection.execute(query.with_only_columns(*columns))).all()
+            ]
+
+
+_TOLD = ("conversation_id", "question", "answer", "mode", "model", "grounded", "citations")
+
+
+def _exported(row: Row[Any]) -> dict[str, Any]:
+    return dict(row._asdict())
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,142 @@
+"""A turn while it goes on: what was heard, what of it may be shown, and how it ended."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+
+from cervella_rag.chat.citations import CitationCheck
+from cervella_rag.chat.exact_words import Stated
+from cervella_rag.domain import Citation, Prompt, Spoken, Status, Token, VoiceEvent
+from cervella_rag.marks import MARK
+from cervella_rag.memory.lexical import stems, words
+from cervella_rag.memory.redaction import StreamRedactor
+from cervella_rag.persona.hard_rules import Cleaner
+from cervella_rag.persona.persona import CANARY
+
+_log = logging.getLogger(__name__)
+
+_CANARY = re.compile(rf"{re.escape(CANARY)}[0-9a-f]{{8}}", re.IGNORECASE)
+
+_FEWEST_WORDS_OF_AN_ECHO = 3
+"""Below it stand answers: "Sei ore" to who asks for hours."""
+
+
+class Turning:
+    """What was said so far, and how it ended."""
+
+    def __init__(self, prompt: Prompt, check: CitationCheck, clock: Clock, guard: Guard) -> None:
+        self.prompt = prompt
+        self.guard = guard
+        self.check = check
+        self.clock = clock
+        self.text = ""
+        self.spoken = Spoken("", "")
+        self.is_echo = False
+        self.stated: tuple[Citation, ...] = ()
+        self._from_voice = 0  # where in the text the voice begins
+        self._is_quote = False
+        self._quotes = False
+
+    @property
+    def voiced(self) -> str:
+        """What the voice said, after what code stated before it."""
+        return self.text[self._from_voice :]
+
+    def state(self, stated: Stated, *, is_all: bool) -> Token | None:
+        """Say what code has counted; the text is its own and the memory's, redacted when it was read."""
+        if not stated.text:
+            return None
+        self.clock.mark("first_token")
+        self.stated = stated.citations
+        if is_all:  # no model has a part in it
+            self.spoken = Spoken("memory_only", "")
+        said = self._say(stated.text + ("" if is_all else "\n\n"))
+        self._from_voice = len(self.text)
+        return said
+
+    def hear(self, event: VoiceEvent) -> Status | Token | None:
+        """Take an event of the voice; return what may be shown of it."""
+        match event:
+            case Token(piece, is_quote):
+                self.clock.mark("first_token")
+                self._is_quote = is_quote
+                # The memory's own words were redacted when they were read.
+                shown = piece if is_quote else self.guard.feed(piece)
+                return self._say(self.check.feed(shown, is_quote=is_quote))
+            case Status():
+                return event
+            case Spoken():
+                self.spoken = event
+                return None
+
+    def rest(self) -> Token | None:
+        """Return what was held back to the end."""
+        held = self.check.feed(self.guard.finish(), is_quote=self._is_quote)
+        rest = self._say(held + self.check.finish())
+        self.is_echo = self.prompt.grounded and self.spoken.mode != "memory_only" and self._only_repeats()
+        return rest
+
+    def quote(self, text: str) -> Token | None:
+        """Say a piece of the memory's own text, apart from what was said before."""
+        is_first = not self._quotes
+        self._quotes = True
+        return self._say(("\n\n" if is_first else "") + self.check.feed(text, is_quote=True))
+
+    def _only_repeats(self) -> bool:
+        """Tell whether the answer is the question again: small models do that, with a citation."""
+        said = stems(words(MARK.sub("", self.voiced)))
+        return len(said) >= _FEWEST_WORDS_OF_AN_ECHO and said <= stems(words(self.prompt.question))
+
+    def _say(self, checked: str) -> Token | None:
+        self.text += checked
+        return Token(checked) if checked else None
+
+
+class Guard:
+    """What a voice must not say, taken out of what it says: secrets, the sign of its instructions, emoji.
+
+    Args:
+        redactor: Takes secrets out.
+        cleaner: Takes out what no answer of hers may hold, or None.
+    """
+
+    def __init__(self, redactor: StreamRedactor, cleaner: Cleaner | None) -> None:
+        self._redactor = redactor
+        self._cleaner = cleaner
+        self.has_sung = False
+
+    def feed(self, piece: str) -> str:
+        """Return what may be shown now; whole words only, so that the sign is never cut in two."""
+        shown = self._silenced(self._redactor.feed(piece))
+        return self._cleaner.feed(shown) if self._cleaner else shown
+
+    def finish(self) -> str:
+        """Return what was held."""
+        rest = self._silenced(self._redactor.finish())
+        return self._cleaner.feed(rest) + self._cleaner.finish() if self._cleaner else rest
+
+    @property
+    def removed(self) -> list[str]:
+        """Names of the rules that something was taken out for."""
+        return sorted(self._cleaner.removed) if self._cleaner else []
+
+    def _silenced(self, text: str) -> str:
+        shown, count = _CANARY.subn("[redacted:canary]", text)
+        if count and not self.has_sung:
+            self.has_sung = True
+            _log.warning("a voice was reading its instructions aloud")
+        return shown
+
+
+class Clock:
+    """Milliseconds since the turn began, each mark taken once."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self.marks: dict[str, float] = {}
+
+    def mark(self, name: str) -> None:
+        """Take the time, unless it was taken under this name."""
+        self.marks.setdefault(name, round((time.perf_counter() - self._started) * 1000, 2))
