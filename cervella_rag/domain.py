@@ -201,8 +201,8 @@ class Point:
     """A chunk with its vectors, as the vector store keeps it.
 
     Attributes:
-        dense: Shape (1 + windows, dimension), float32, rows L2-normalised: the whole chunk, then each of its
-            windows where the embedder wants them. None in a lexical-only index.
+        dense: Shape (1 + windows, dimension), float32, rows L2-normalised: the whole chunk, then each of
+            its windows where the embedder wants them. None in a lexical-only index.
     """
 
     chunk: Chunk

@@ -87,6 +87,7 @@ class HashEmbedder:
 
     name = "hash-64"
     dimension = 64
+    sees_windows = False
 
     def __init__(self) -> None:
         self.embedded: list[str] = []

@@ -31,11 +31,19 @@ TURN = Turn(
 )
 
 
-def contents(store: VectorStore) -> tuple[dict[str, object], dict[str, tuple[float, ...]]]:
+class SentenceEmbedder(HashEmbedder):
+    """One that wants windows too: the index, backed up, has several vectors a chunk."""
+
+    sees_windows = True
+
+
+def contents(store: VectorStore) -> tuple[dict[str, object], dict[str, list[list[float]]]]:
     reader = store.read()
     assert reader
     chunks = {chunk.chunk_id: chunk for chunk in reader.chunks()}
-    return dict(chunks), reader.vectors(list(chunks))
+    vectors = reader.vectors(list(chunks))
+    assert any(len(rows) > 1 for rows in vectors.values())
+    return dict(chunks), {name: rows.tolist() for name, rows in vectors.items()}
 
 
 def keep_a_turn(file: Path) -> None:
@@ -55,7 +63,7 @@ def questions(file: Path) -> list[str]:
 @pytest.fixture
 def backup(january: Path, store: EmbeddedStore, settings: Settings, tmp_path: Path) -> Path:
     """A backup of the January fixture, a retired file in it, with one conversation."""
-    indexer, roots = make_indexer(store, HashEmbedder(), settings), name_roots([january])
+    indexer, roots = make_indexer(store, SentenceEmbedder(), settings), name_roots([january])
     indexer.run(roots)
     next(january.rglob("LEZIONE*")).unlink()
     indexer.run(roots)
@@ -73,7 +81,7 @@ def test_everything_comes_back_to_any_store(
     assert chunks == before
     assert report.chunks == len(before)
     for chunk_id, vector in vectors_before.items():
-        np.testing.assert_allclose(vectors[chunk_id], vector, rtol=1e-5)
+        np.testing.assert_allclose(vectors[chunk_id], vector, atol=2e-3)
     assert questions(conversations) == [TURN.question]
 
 

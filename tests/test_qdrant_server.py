@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cervella_rag.domain import Point
@@ -86,7 +87,7 @@ def test_what_a_dead_writer_left_is_undone(
         writer.begin(dimension=2, fresh=False)
         writer.delete([IDS["lievito"]])
         moved = replace(chunk("forno", "Il forno nuovo"), path="altrove/forno.md")
-        writer.upsert([Point(moved, (1.0, 0.0), encode_document(moved.text))])
+        writer.upsert([Point(moved, np.array([[1.0, 0.0]], np.float32), encode_document(moved.text))])
         writer.discard = lambda: None  # type: ignore[method-assign]  # killed here
     reader = store.read()
     assert reader

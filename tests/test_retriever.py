@@ -71,7 +71,8 @@ def test_something_else_entirely_is_not_enough(retriever: Retriever) -> None:
 
 def test_a_question_that_leans_on_the_last_one_is_searched_with_it() -> None:
     history = (Message("user", "Quanto costa il forno elettrico?"), Message("assistant", "2.300 euro"))
-    assert search_text("E quello a gas?", history) == "Quanto costa il forno elettrico?\nE quello a gas?"
+    together = "Quanto costa il forno elettrico?\n2.300 euro\nE quello a gas?"
+    assert search_text("E quello a gas?", history) == together
     assert search_text("Chi pesa il lievito ogni mattina?", history) == "Chi pesa il lievito ogni mattina?"
 
 

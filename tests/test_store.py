@@ -23,7 +23,11 @@ TEXTS = {
     "farina": ("La farina tipo 1 assorbe acqua", [0.0, 1.0]),
     "lievito": ("Il lievito va pesato", [0.6, 0.8]),
 }
-WINDOWS: dict[str, list[list[float]]] = {"forno": [[0.8, 0.6], [0.0, -1.0]], "farina": [], "lievito": [[1.0, 0.0]]}
+WINDOWS: dict[str, list[list[float]]] = {
+    "forno": [[0.8, 0.6], [0.0, -1.0]],
+    "farina": [],
+    "lievito": [[1.0, 0.0]],
+}
 IDS = {name: f"00000000-0000-5000-8000-00000000000{number}" for number, name in enumerate(TEXTS)}
 DATES = {"forno": "2026-01-10", "farina": "2026-01-08", "lievito": None}
 
@@ -152,7 +156,7 @@ def test_what_is_replaced_is_seen_with_its_generation(any_store: VectorStore) ->
     moved = replace(chunk("forno", TEXTS["forno"][0]), path="altrove/forno.md")
     with any_store.write() as writer:
         writer.begin(dimension=2, fresh=False)
-        writer.upsert([Point(moved, (1.0, 0.0), encode_document(moved.text))])
+        writer.upsert([Point(moved, np.array([[1.0, 0.0]], np.float32), encode_document(moved.text))])
         assert before
         assert "altrove/forno.md" not in {found.path for found in before.chunks()}
         now = any_store.read()
@@ -175,7 +179,7 @@ def test_what_was_not_published_is_undone(any_store: VectorStore) -> None:
         writer.begin(dimension=2, fresh=False)
         writer.delete([IDS["forno"]])
         moved = replace(chunk("farina", "Tutt'altro"), path="altrove/farina.md")
-        writer.upsert([Point(moved, (1.0, 0.0), encode_document(moved.text))])
+        writer.upsert([Point(moved, np.array([[1.0, 0.0]], np.float32), encode_document(moved.text))])
     reader = any_store.read()
     assert reader
     assert {found.metadata.title for found in reader.chunks()} == set(TEXTS)
@@ -193,14 +197,16 @@ def test_a_rebuild_may_change_the_length_of_vectors(any_store: VectorStore) -> N
     assert before
     with any_store.write(afresh=True) as writer:
         writer.begin(dimension=3, fresh=True)
-        writer.upsert(Point(point.chunk, (0.0, 0.6, 0.8), point.lexical) for point in points())
+        writer.upsert(
+            Point(point.chunk, np.array([[0.0, 0.6, 0.8]], np.float32), point.lexical) for point in points()
+        )
         assert len(list(before.chunks())) == 3
         writer.publish(replace(manifest(2), dimension=3))
     assert len(list(before.chunks())) == 3  # somebody may still be reading it
     after = any_store.read()
     assert after
     vector = after.vectors([IDS["forno"]])[IDS["forno"]]
-    np.testing.assert_allclose(vector, [0.0, 0.6, 0.8], rtol=1e-6)
+    np.testing.assert_allclose(vector, [[0.0, 0.6, 0.8]], rtol=1e-6)
 
 
 def test_a_second_writer_is_told_who_writes(any_store: VectorStore) -> None:

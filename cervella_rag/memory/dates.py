@@ -28,15 +28,15 @@ MONTH_NUMBERS = {
 }
 """The months' names in three languages, in lower case, and their numbers."""
 
-MONTH = "(" + "|".join(sorted(MONTH_NUMBERS, key=len, reverse=True)) + r")\.?"
+_MONTH = "(" + "|".join(sorted(MONTH_NUMBERS, key=len, reverse=True)) + r")\.?"
 _FORMS = re.compile(
     rf"""(?ix) (?<![\d])
     (?: (?P<iso_y>20\d\d) [-_/.] (?P<iso_m>\d{{1,2}}) [-_/.] (?P<iso_d>\d{{1,2}}) (?!\d)
       | (?P<cmp_y>20\d\d) (?P<cmp_m>\d\d) (?P<cmp_d>\d\d) (?!\d)
-      | (?P<lng_d>\d{{1,2}}) [°º]? \s+ (?:de\s+)? {MONTH.replace("(", "(?P<lng_m>", 1)}
+      | (?P<lng_d>\d{{1,2}}) [°º]? \s+ (?:de\s+)? {_MONTH.replace("(", "(?P<lng_m>", 1)}
           ,? \s+ (?:de\s+|del\s+)? (?P<lng_y>20\d\d)
       | (?P<eur_d>\d{{1,2}}) [/.] (?P<eur_m>\d{{1,2}}) [/.] (?P<eur_y>20\d\d) (?!\d) )
-    | \b {MONTH.replace("(", "(?P<eng_m>", 1)} \s+ (?P<eng_d>\d{{1,2}}) (?:st|nd|rd|th)?
+    | \b {_MONTH.replace("(", "(?P<eng_m>", 1)} \s+ (?P<eng_d>\d{{1,2}}) (?:st|nd|rd|th)?
           ,? \s+ (?P<eng_y>20\d\d)
     """
 )

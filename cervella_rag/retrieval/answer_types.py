@@ -10,14 +10,15 @@ import re
 
 _ASKS_AND_GIVES: dict[str, tuple[str, str]] = {
     "money": (
-        r"cost[aoi]\b|costa|spend|spes[ae]\b|prezz|pag[ah]|dollar|euro|ricav|guadagn|price|cost\b|spent"
-        r"|paid|gast|preco|custa|budget|tariff|canone|mensil",
+        r"cost[aoi]?\b|costa|spend|spes[ae]\b|prezz|pag[ah]|dollar|euro|ricav|guadagn|price|spent|paid|gast",
         r"[$€£]\s?\d|\d\s?(?:[$€£]|eur|usd)",
     ),
     "time": (
-        r"quanto (?:tempo|dura|ci (?:vuole|mette|abbiamo))|(?:dopo|in|per|entro|ogni) quanto|how (?:long|often)"
-        r"|durat|quanti (?:giorni|mesi|anni|minuti|secondi)|quante (?:ore|settimane)",
-        r"\d+\s?[-–]?\s?\d*\s?(?:ms|sec|min|or[ae]\b|h\b|giorn|settiman|mes[ei]|ann[oi]|hour|day|week|month|year)",
+        (
+            r"quanto (?:tempo|dura|ci )|(?:dopo|in|per|entro|ogni) quanto|how (?:long|often)|durat"
+            r"|quant[ie] (?:giorn|mes|ann|min|sec|or|set)"
+        ),
+        r"\d+\s?[-–]?\s?\d*\s?(?:ms|sec|min|or[ae]\b|h\b|giorn|settim|mes[ei]|ann[oi]|hour|day|week|month|year)",
     ),
     "share": (
         r"percent|di quanto|quota|che parte|share|tasso|quanto (?:cala|cresce|scende|sale|aument|risparmi)",

@@ -60,9 +60,7 @@ def features(question: str, candidates: Sequence[tuple[Chunk, Scores]]) -> Featu
         "lexical": _shares([scores.lexical or 0.0 for scores in found]),
         "dense": _standard([scores.dense for scores in found]),
         "window": _standard([scores.dense if scores.window is None else scores.window for scores in found]),
-        "window_coverage": [
-            max(_share(weights, window) for window in one.window_stems) for one in read
-        ],
+        "window_coverage": [max(_share(weights, window) for window in one.window_stems) for one in read],
         **_of_answer(fold(question), weights, read),
         "specification": [float(chunk.metadata.kind == Kind.SPECIFICATION) for chunk, _ in candidates],
     }

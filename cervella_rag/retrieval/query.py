@@ -6,19 +6,23 @@ import re
 from collections.abc import Sequence
 
 from cervella_rag.domain import Message, Understood
+from cervella_rag.memory.exact.period import span_in
 from cervella_rag.memory.lexical import fold, words
 from cervella_rag.retrieval.answer_types import asked_type
-from cervella_rag.retrieval.periods import find_period
 
 _OPENS_WITH_CONJUNCTION = re.compile(r"(?i)^\W*(?:e|ed|ma|o|allora|invece|and|but|so|mas|ou)\b")
 _FEWEST_WORDS = 2
 _ANSWER_CHARACTERS = 300
-_SESSION = re.compile(r"(?i)\b(?:sessione|session|sessao|sess\.)\s*(?:n[.°]?\s*)?(\d{1,4}[a-z]?)\b|\bS(\d{2,4}[a-z]?)\b")
+_SESSION = re.compile(
+    r"(?i)\b(?:sessione|session|sessao|sess\.)\s*(?:n[.°]?\s*)?(\d{1,4}[a-z]?)\b|\bS(\d{2,4}[a-z]?)\b"
+)
 _SORTS = (
     (
         "state",
-        r"a che punto|come siamo mess|com'?e mess|\bstato (?:attuale|di|del|dell)|situazione|come procede"
-        r"|where do we stand|status of|how far|em que pe\b|a quantas anda|\boggi\b",
+        (
+            r"a che punto|come siamo mess|com'?e mess|\bstato (?:attuale|d[ei])|situazione|come procede"
+            r"|where do we stand|status of|em que pe\b"
+        ),
     ),
     ("why", r"\b(?:perche|come mai|why|por que|motivo|ragion[ei])\b"),
     ("decision", r"\bdecis|\bdecid|\bscelt|\bsceglie|\bchose|\bchoose|\bdecided|\bescolh"),
@@ -40,7 +44,7 @@ def understand(question: str, history: Sequence[Message], today: str, longest: i
     searched = search_text(question, history)[-longest:]
     folded = fold(question)
     session = _SESSION.search(question)
-    since, until = find_period(question, today) or (None, None)
+    since, until = (today and span_in(folded, today)) or (None, None)
     return Understood(
         searched=searched,
         words=tuple(words(searched)),

@@ -33,7 +33,7 @@ def condition(understood: Understood, given: Filters) -> Filters | None:
     """Return the filters that a question itself names, or None where it names none or the caller did."""
     if understood.session and not given.session:
         return replace(given, session=understood.session)
-    if understood.since and not (given.since or given.until):
+    if (understood.since or understood.until) and not (given.since or given.until):
         return replace(given, since=understood.since, until=understood.until)
     return None
 
@@ -45,7 +45,10 @@ def prefer(understood: Understood, found: Sequence[Found]) -> list[Found]:
     newest = max((chunk.metadata.date for chunk, _ in found if chunk.metadata.date), default=None)
     latest = max((_number(chunk) for chunk, _ in found), default=0)
     scored = [
-        (chunk, replace(scores, rerank=(scores.rerank or 0.0) + _preference(understood, chunk, newest, latest)))
+        (
+            chunk,
+            replace(scores, rerank=(scores.rerank or 0.0) + _preference(understood, chunk, newest, latest)),
+        )
         for chunk, scores in found
     ]
     return sorted(scored, key=lambda one: -(one[1].rerank or 0.0))
@@ -57,9 +60,9 @@ def _preference(understood: Understood, chunk: Chunk, newest: str | None, latest
         if not metadata.session or _digits(metadata.session) != _digits(understood.session):
             return 0.0
         return _SAID + _SESSION_RECORD * (metadata.kind in (Kind.SESSION, Kind.HANDOFF))
-    if understood.since and understood.until:
-        within = metadata.date is not None and understood.since <= metadata.date <= understood.until
-        return _SAID * within
+    if understood.since or understood.until:
+        first, last = understood.since or "", understood.until or "9"
+        return _SAID * (metadata.date is not None and first <= metadata.date <= last)
     if understood.asks == "state" and metadata.date and newest:
         age = (date.fromisoformat(newest) - date.fromisoformat(metadata.date)).days
         is_behind = 0 < _number(chunk) <= latest - _FRESH_SESSIONS

@@ -166,7 +166,7 @@ class EdgeShard:
 
 
 def _vectors(dimension: int) -> dict[str, edge.EdgeVectorParams]:
-    """Whole chunks are searched; windows only score what was found, so they need no graph and half floats do."""
+    """Chunks are searched; windows only score what was found: they need no graph, and half floats do."""
     return {
         DENSE: edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Cosine),
         WINDOWS: edge.EdgeVectorParams(

@@ -31,7 +31,7 @@ class Reader:
         self.manifest = manifest
 
     def search(self, search: Search) -> list[Found]:
-        """See `StoreReader`: every list for its best, then each way of scoring about all that were found."""
+        """See `StoreReader`: each list for its best, then each way of scoring about all that were found."""
         condition = models.Filter(must=[*self._live, *_conditions(search.filters)])
         lexical = models.SparseVector(
             indices=list(search.lexical.indices), values=list(search.lexical.values)
@@ -46,7 +46,9 @@ class Reader:
         requests = [
             models.QueryRequest(
                 prefetch=[
-                    models.Prefetch(query=queries[one], using=one, filter=condition, limit=search.candidates)
+                    models.Prefetch(
+                        query=queries[one], using=one, filter=condition, limit=search.candidates
+                    )
                     for one in lists
                 ],
                 query=query,

@@ -296,7 +296,7 @@ class Writer:
 
 
 def _vectors(dimension: int) -> dict[str, models.VectorParams]:
-    """Whole chunks are searched; windows only score what was found, so they need no graph and half floats do."""
+    """Chunks are searched; windows only score what was found: they need no graph, and half floats do."""
     return {
         DENSE: models.VectorParams(size=dimension, distance=models.Distance.COSINE),
         WINDOWS: models.VectorParams(

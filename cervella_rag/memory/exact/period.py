@@ -48,6 +48,17 @@ _DURING = re.compile(
     rf"(?:mese di |mes de |month of )?(?P<span>{_SPAN})"
 )
 
+_NAMED_MONTH = re.compile(
+    rf"\b(?:a|di|in|nel mese di|em|de|during) (?=\w{{4}}){_MONTH}(?: (?:del |de )?20\d\d)?(?! \d)"
+)
+"""A month by its whole name: "mar" and "set" are other words too."""
+_NAMED_DAY = re.compile(rf"(?<!\d){_DAY}")
+_RELATIVE: tuple[tuple[re.Pattern[str], int], ...] = (
+    (re.compile(r"l'altro ieri|day before yesterday|anteontem"), 2),
+    (re.compile(r"\b(?:ieri|yesterday|ontem)\b"), 1),
+)
+"""Days before the newest record."""
+
 _AHEAD = timedelta(days=31)
 """How far after the newest record a day without a year may lie: records speak of plans."""
 
@@ -66,6 +77,23 @@ def find_span(text: str, newest: str) -> Span | None:
         return _find(text, date.fromisoformat(newest))
     except (ValueError, OverflowError):  # the 31st of February
         return None
+
+
+def span_in(text: str, newest: str) -> Span | None:
+    """Return the days that a part of `text` means, the clearest first, or None.
+
+    Args:
+        text: A folded question.
+        newest: ISO date of the newest record.
+    """
+    for pattern, days in _RELATIVE:
+        if pattern.search(text):
+            day = (date.fromisoformat(newest) - timedelta(days)).isoformat()
+            return day, day
+    for pattern in (_NAMED_DAY, _LATELY, _NAMED_MONTH):
+        if (found := pattern.search(text)) and (span := find_span(found[0].strip(), newest)):
+            return span
+    return None
 
 
 def find_day(text: str, newest: str) -> str | None:
