@@ -13,7 +13,7 @@ REAL = {"CERVELLA_EMBEDDER__NAME": "use"}
 
 
 @pytest.mark.timeout(400)
-def test_indexes_a_real_memory_and_finds_half_of_what_is_asked(material: Path) -> None:
+def test_indexes_a_real_memory_and_finds_three_quarters_of_what_is_asked(material: Path) -> None:
     indexed = cervella("index", material / "memory" / "sncp", "--json", env=REAL)
     assert indexed.returncode == 0, indexed.stderr
     report = json.loads(indexed.stdout)
@@ -28,7 +28,7 @@ def test_indexes_a_real_memory_and_finds_half_of_what_is_asked(material: Path) -
         cervella("eval", "retrieval", material / "eval" / "dev.jsonl", "--json", env=REAL).stdout
     )
     spans = measured["overall"]["span"]
-    assert spans["hit@1"] >= 0.244
-    assert spans["hit@5"] >= 0.52
-    assert spans["hit@10"] >= 0.593
-    assert spans["mrr@10"] >= 0.347
+    assert spans["hit@1"] >= 0.40
+    assert spans["hit@5"] >= 0.74
+    assert spans["hit@10"] >= 0.78
+    assert spans["mrr@10"] >= 0.53
