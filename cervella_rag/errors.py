@@ -29,7 +29,9 @@ CervellaError
 │   ├── InvalidRequestError
 │   ├── PromptTooLongError
 │   ├── KeyRefusedError
-│   └── ConversationUnknownError
+│   ├── ConversationUnknownError
+│   ├── PersonaUnknownError
+│   └── EmbedderAbsentError
 └── UpstreamError           a part she depends on: the store, the embedder, another writer, a voice
     ├── IndexLockedError
     ├── IndexOvertakenError
@@ -258,6 +260,19 @@ class ConversationUnknownError(RequestError):
 
     code: ClassVar[str] = "conversation_unknown"
     status: ClassVar[int] = 404
+
+
+class PersonaUnknownError(RequestError):
+    """A client of the OpenAI wire asks for a model that is no persona."""
+
+    code: ClassVar[str] = "model_not_found"
+    status: ClassVar[int] = 404
+
+
+class EmbedderAbsentError(RequestError):
+    """Vectors are asked of an installation that searches by words alone."""
+
+    code: ClassVar[str] = "embedder_absent"
 
 
 class UpstreamError(CervellaError):

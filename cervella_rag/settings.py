@@ -314,6 +314,11 @@ class APISettings(_Group):
     )
     max_body_bytes: int = Field(1_000_000, ge=1000, description="Largest request body, in bytes.")
     ping_seconds: float = Field(15.0, gt=0, description="Silence before a comment keeps a stream open.")
+    openai_footer: bool = Field(
+        False,
+        description="Answers on the OpenAI wire end with their sources as text, for front ends that show"
+        " nothing else; a request's own `footer` wins.",
+    )
 
     @field_validator("keys", mode="before")
     @classmethod

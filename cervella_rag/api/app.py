@@ -8,20 +8,29 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends, FastAPI, Query, Request
+from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 
 from cervella_rag import __version__
-from cervella_rag.api import problems, sse
+from cervella_rag.api import earlier, openai_wire, problems, sse
 from cervella_rag.api.jobs import IndexJobs
 from cervella_rag.api.keys import Keys
 from cervella_rag.api.leaving import until_left
 from cervella_rag.api.middleware import RequestContext
+from cervella_rag.api.parts import (
+    LEFT,
+    PROBLEM,
+    STREAM_HEADERS,
+    UNKNOWN,
+    TheAssistant,
+    TheJobs,
+    TheRetriever,
+)
 from cervella_rag.api.schemas import (
     AnswerModel,
     ChatRequest,
@@ -32,7 +41,6 @@ from cervella_rag.api.schemas import (
     JobModel,
     JobStarted,
     PartModel,
-    Problem,
     ReadyModel,
     SearchRequest,
     SearchResponse,
@@ -41,6 +49,7 @@ from cervella_rag.api.schemas import (
 )
 from cervella_rag.chat.assistant import Assistant
 from cervella_rag.errors import CervellaError
+from cervella_rag.protocols import Embedder
 from cervella_rag.retrieval.retriever import Retriever
 from cervella_rag.retrieval.stats import count
 from cervella_rag.settings import APISettings
@@ -48,19 +57,17 @@ from cervella_rag.settings import APISettings
 _log = logging.getLogger(__name__)
 _PAGE = Path(__file__).parent / "page"
 
-_PROBLEM: dict[str, Any] = {"model": Problem, "content": {"application/problem+json": {}}}
-_UNKNOWN: dict[int | str, dict[str, Any]] = {404: _PROBLEM}
-
-_LEFT = 499
-"""What a server answers a client that has closed the connection; nobody reads it."""
-
 router = APIRouter(
-    responses={401: _PROBLEM, 422: _PROBLEM, 503: _PROBLEM},
+    responses={401: PROBLEM, 422: PROBLEM, 503: PROBLEM},
 )
 
 
 def create_app(
-    settings: APISettings, retriever: Retriever, assistant: Assistant, jobs: IndexJobs
+    settings: APISettings,
+    retriever: Retriever,
+    assistant: Assistant,
+    jobs: IndexJobs,
+    embedder: Embedder | None = None,
 ) -> FastAPI:
     """Put the routes together with what they serve."""
 
@@ -84,9 +91,12 @@ def create_app(
     app.state.retriever = retriever
     app.state.assistant = assistant
     app.state.jobs = jobs
+    app.state.embedder = embedder
+    app.state.openai_footer = settings.openai_footer
     app.state.ping_seconds = settings.ping_seconds
     problems.install(app)
-    app.include_router(router)
+    for part in (router, openai_wire.router, earlier.router):
+        app.include_router(part)
     app.mount("/page", StaticFiles(directory=_PAGE), name="page")
     app.add_middleware(
         RequestContext,
@@ -104,23 +114,6 @@ def _warm(retriever: Retriever) -> None:
         retriever.reader()
     except CervellaError as error:
         _log.warning("%s", error)
-
-
-def _retriever(request: Request) -> Retriever:
-    return cast(Retriever, request.app.state.retriever)
-
-
-def _assistant(request: Request) -> Assistant:
-    return cast(Assistant, request.app.state.assistant)
-
-
-def _jobs(request: Request) -> IndexJobs:
-    return cast(IndexJobs, request.app.state.jobs)
-
-
-TheRetriever = Annotated[Retriever, Depends(_retriever)]
-TheAssistant = Annotated[Assistant, Depends(_assistant)]
-TheJobs = Annotated[IndexJobs, Depends(_jobs)]
 
 
 @router.get("/", include_in_schema=False)
@@ -169,20 +162,20 @@ def search(request: SearchRequest, retriever: TheRetriever) -> SearchResponse:
     return SearchResponse.of(retrieval)
 
 
-@router.post("/v1/chat", response_model=AnswerModel, responses=_UNKNOWN)
+@router.post("/v1/chat", response_model=AnswerModel, responses=UNKNOWN)
 async def chat(body: ChatRequest, request: Request, assistant: TheAssistant) -> Response | AnswerModel:
     """Answer a message: one JSON object, or server-sent events where `stream` is true."""
     question = body.to_domain()
     if not body.stream:
         answer = await until_left(request, assistant.reply(question, body.conversation_id))
-        return AnswerModel.of(answer) if answer else Response(status_code=_LEFT)
+        return AnswerModel.of(answer) if answer else Response(status_code=LEFT)
     events = assistant.stream(question, body.conversation_id)
     first = await anext(events)  # what fails before it still gets its own status
     describe = partial(problems.describe, request)
     return StreamingResponse(
-        sse.stream(first, events, request.app.state.ping_seconds, describe),
+        sse.stream(first, events, request.app.state.ping_seconds, sse.OwnFrames(describe)),
         media_type="text/event-stream",
-        headers={"cache-control": "no-store", "x-accel-buffering": "no"},
+        headers=STREAM_HEADERS,
     )
 
 
@@ -195,13 +188,13 @@ async def conversations(
     return ConversationList(conversations=[ConversationCard.model_validate(card) for card in found])
 
 
-@router.get("/v1/conversations/{conversation_id}", responses=_UNKNOWN)
+@router.get("/v1/conversations/{conversation_id}", responses=UNKNOWN)
 async def conversation(conversation_id: str, assistant: TheAssistant) -> ConversationModel:
     """Return a conversation with its turns."""
     return ConversationModel.of(await assistant.conversations.read(conversation_id))
 
 
-@router.delete("/v1/conversations/{conversation_id}", status_code=204, responses=_UNKNOWN)
+@router.delete("/v1/conversations/{conversation_id}", status_code=204, responses=UNKNOWN)
 async def forget_conversation(conversation_id: str, assistant: TheAssistant) -> None:
     """Remove a conversation with its turns."""
     await assistant.conversations.delete(conversation_id)

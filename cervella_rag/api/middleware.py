@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cervella_rag.api.keys import Keys
-from cervella_rag.api.problems import describe, problem, response
+from cervella_rag.api.problems import failure, problem
 from cervella_rag.errors import KeyRefusedError
 
 _log = logging.getLogger(__name__)
@@ -82,20 +82,20 @@ class RequestContext:
         except Exception as error:  # noqa: BLE001 - outermost door: no bare 500, no trace
             _log.error("request %s failed", request_id, exc_info=error)
             if not has_started:
-                await response(describe(Request(scope), error))(scope, receive, send_with_headers)
+                await failure(Request(scope), error)(scope, receive, send_with_headers)
 
     def _refusal(self, request: Request) -> JSONResponse | None:
-        headers, request_id = request.headers, request.state.request_id
+        headers = request.headers
         host, length = headers.get("host", ""), headers.get("content-length", "0")
         if _without_port(host) not in self._hosts:
             detail = f"host {host!r} is not in CERVELLA_API__ALLOWED_HOSTS"
-            return problem(400, "host_not_allowed", detail, request_id)
+            return problem(request, 400, "host_not_allowed", detail)
         if not self._keys.may_pass(request.scope["path"], headers):
-            answer = response(describe(request, KeyRefusedError()))
+            answer = failure(request, KeyRefusedError())
             answer.headers["www-authenticate"] = "Bearer"
             return answer
         if length.isdigit() and int(length) > self._max_body_bytes:
-            return problem(413, _TOO_LARGE, self._limit_text, request_id)
+            return problem(request, 413, _TOO_LARGE, self._limit_text)
         return None
 
     @property

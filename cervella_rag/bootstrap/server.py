@@ -36,7 +36,8 @@ def make_app(settings: Settings) -> FastAPI:
     jobs = IndexJobs(lambda progress: indexer.run(find_roots(settings, store=store), progress=progress))
     if settings.memory.watch:
         jobs.watch(lambda run, stop: _watch_in_server(settings, store, run, stop))
-    return create_app(settings.api, retriever, make_assistant(settings, retriever, stays=True), jobs)
+    assistant = make_assistant(settings, retriever, stays=True)
+    return create_app(settings.api, retriever, assistant, jobs, embedder)
 
 
 def _watch_in_server(

@@ -70,12 +70,19 @@ class Assistant:
     now: Callable[[], datetime] = lambda: datetime.now(UTC).astimezone()
     stays: bool = False
 
-    async def stream(self, question: Question, conversation_id: str | None = None) -> AsyncGenerator[Event]:
+    async def stream(
+        self, question: Question, conversation_id: str | None = None, *, keep: bool = True
+    ) -> AsyncGenerator[Event]:
         """Yield a status, the sources, the tokens and, last, the finished answer.
 
         Closing the stream stops the voice. Errors of retrieval come before the first event. A finished
         turn is kept in its conversation, a new one where no id is given; a client that brings the
         history itself keeps it itself.
+
+        Args:
+            question: What is asked.
+            conversation_id: Where it was asked.
+            keep: False for clients that never want their turns kept.
 
         Raises:
             CervellaError: See `Retriever.retrieve` and `ConversationStore.read`; the voice's own errors
@@ -107,16 +114,18 @@ class Assistant:
                         yield shown
         clock.mark("total")
         answer = self._answer(turn, retrieval)
-        if conversation_id is not None or not brings_history:
+        if keep and (conversation_id is not None or not brings_history):
             answer = replace(answer, conversation_id=await self._keep(question, answer, conversation_id))
         if self.stays:
             said = (Message("user", question.text), Message("assistant", answer.answer))
             self.voices.prepare(answer.mode, self._newest((*question.history, *said)))
         yield Done(answer)
 
-    async def reply(self, question: Question, conversation_id: str | None = None) -> Answer:
+    async def reply(
+        self, question: Question, conversation_id: str | None = None, *, keep: bool = True
+    ) -> Answer:
         """Return the finished answer: the stream, joined."""
-        async with aclosing(self.stream(question, conversation_id)) as events:
+        async with aclosing(self.stream(question, conversation_id, keep=keep)) as events:
             async for event in events:
                 if isinstance(event, Done):
                     return event.answer

@@ -1,0 +1,45 @@
+"""What routes are given: the parts that `create_app` put into the application's state."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, cast
+
+from fastapi import Depends, Request
+
+from cervella_rag.api.jobs import IndexJobs
+from cervella_rag.api.schemas import Problem
+from cervella_rag.chat.assistant import Assistant
+from cervella_rag.protocols import Embedder
+from cervella_rag.retrieval.retriever import Retriever
+
+PROBLEM: dict[str, Any] = {"model": Problem, "content": {"application/problem+json": {}}}
+UNKNOWN: dict[int | str, dict[str, Any]] = {404: PROBLEM}
+
+LEFT = 499
+"""What a server answers a client that has closed the connection; nobody reads it."""
+
+STREAM_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
+
+
+def _retriever(request: Request) -> Retriever:
+    return cast(Retriever, request.app.state.retriever)
+
+
+def _assistant(request: Request) -> Assistant:
+    return cast(Assistant, request.app.state.assistant)
+
+
+def _jobs(request: Request) -> IndexJobs:
+    return cast(IndexJobs, request.app.state.jobs)
+
+
+TheRetriever = Annotated[Retriever, Depends(_retriever)]
+TheAssistant = Annotated[Assistant, Depends(_assistant)]
+TheJobs = Annotated[IndexJobs, Depends(_jobs)]
+
+
+def _embedder(request: Request) -> Embedder | None:
+    return cast("Embedder | None", request.app.state.embedder)
+
+
+TheEmbedder = Annotated[Embedder | None, Depends(_embedder)]
