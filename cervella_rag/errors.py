@@ -31,7 +31,9 @@ CervellaError
 │   ├── KeyRefusedError
 │   ├── ConversationUnknownError
 │   ├── PersonaUnknownError
-│   └── EmbedderAbsentError
+│   ├── EmbedderAbsentError
+│   ├── RateLimitedError
+│   └── QueueFullError
 └── UpstreamError           a part she depends on: the store, the embedder, another writer, a voice
     ├── IndexLockedError
     ├── IndexOvertakenError
@@ -273,6 +275,20 @@ class EmbedderAbsentError(RequestError):
     """Vectors are asked of an installation that searches by words alone."""
 
     code: ClassVar[str] = "embedder_absent"
+
+
+class RateLimitedError(RequestError):
+    """A key has asked as often as it may in a minute."""
+
+    code: ClassVar[str] = "rate_limited"
+    status: ClassVar[int] = 429
+
+
+class QueueFullError(RequestError):
+    """As many questions of a key wait for an answer as may, or one has waited too long."""
+
+    code: ClassVar[str] = "queue_full"
+    status: ClassVar[int] = 429
 
 
 class UpstreamError(CervellaError):

@@ -33,6 +33,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     keys = ",".join(f"{name}:{key}" for name, key in KEYS.items())
     with served(
         folder / "home", memory, CERVELLA_EMBEDDER__NAME="use", CERVELLA_API__KEYS=keys,
+        CERVELLA_API__CHAT_PER_MINUTE="1000",
     ) as process:  # fmt: skip
         yield process
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from cervella_rag.api.leaving import until_left
-from cervella_rag.api.parts import LEFT, PROBLEM, TheAssistant, TheRetriever
+from cervella_rag.api.limits import COUNTED_AS_CHAT, COUNTED_AS_SEARCH
+from cervella_rag.api.parts import COMMON, LEFT, TheAssistant, TheRetriever
+from cervella_rag.api.turns import TheTurns
 from cervella_rag.domain import Hit, Question
 
 _TEXT_CHARACTERS = 200
 
-router = APIRouter(
-    prefix="/api", tags=["earlier clients"], responses={401: PROBLEM, 422: PROBLEM, 503: PROBLEM}
-)
+router = APIRouter(prefix="/api", tags=["earlier clients"], responses=COMMON)
 
 
 class QueryRequest(BaseModel):
@@ -91,14 +90,12 @@ class AIModels(BaseModel):
     models: list[str]
 
 
-@router.post("/rag/query", response_model=QueryResponse)
-async def query(
-    body: QueryRequest, request: Request, retriever: TheRetriever, assistant: TheAssistant
-) -> Response | QueryResponse:
+@router.post("/rag/query", response_model=QueryResponse, dependencies=[COUNTED_AS_CHAT])
+async def query(body: QueryRequest, retriever: TheRetriever, turns: TheTurns) -> Response | QueryResponse:
     """Answer a question and show what was found for it."""
     question = Question(body.query)
     found = await to_thread.run_sync(lambda: retriever.retrieve(question, top_k=body.top_k))
-    answer = await until_left(request, assistant.reply(question, keep=False))
+    answer = await turns.whole(question, keep=False)
     if answer is None:
         return Response(status_code=LEFT)
     hits = [hit for hit in found.hits if body.min_score is None or _score(hit) >= body.min_score]
@@ -106,18 +103,16 @@ async def query(
     return QueryResponse(answer=answer.answer, sources=sources, num_chunks=len(sources))
 
 
-@router.post("/ai/chat", response_model=MessageResponse)
-async def chat(
-    body: MessageRequest, request: Request, assistant: TheAssistant
-) -> Response | MessageResponse:
+@router.post("/ai/chat", response_model=MessageResponse, dependencies=[COUNTED_AS_CHAT])
+async def chat(body: MessageRequest, turns: TheTurns) -> Response | MessageResponse:
     """Answer a message; nothing of it is kept."""
-    answer = await until_left(request, assistant.reply(Question(body.message), keep=False))
+    answer = await turns.whole(Question(body.message), keep=False)
     if answer is None:
         return Response(status_code=LEFT)
     return MessageResponse(response=answer.answer, model=answer.model, mode=answer.mode)
 
 
-@router.get("/ai/health")
+@router.get("/ai/health", dependencies=[COUNTED_AS_SEARCH])
 async def health(assistant: TheAssistant) -> AIHealth:
     """Tell whether she speaks with her first voice ("healthy") or another ("degraded")."""
     voices = await assistant.voices.states("en")
@@ -126,7 +121,7 @@ async def health(assistant: TheAssistant) -> AIHealth:
     return AIHealth(status=status, model=(speaking.model or speaking.mode) if speaking else "")
 
 
-@router.get("/ai/models")
+@router.get("/ai/models", dependencies=[COUNTED_AS_SEARCH])
 async def models(assistant: TheAssistant) -> AIModels:
     """List the models that can speak now."""
     voices = await assistant.voices.states("en")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import uuid
 from collections.abc import Iterable
+from dataclasses import dataclass
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -22,16 +25,38 @@ _TOO_LARGE = HTTPStatus(413).name.lower()
 
 _HEADERS = {
     "content-security-policy": (
-        "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
-        "script-src 'self'; frame-ancestors 'none'; base-uri 'none'"
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
     ),
-    "x-content-type-options": "nosniff",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
     "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
 }
-# Swagger UI starts from an inline script, so its page alone is allowed one.
-_DOCS_POLICY = _HEADERS["content-security-policy"].replace(
-    "script-src 'self'", "script-src 'self' 'unsafe-inline'"
+# Swagger UI starts from an inline script and styles itself, so its page alone is allowed to.
+_DOCS_POLICY = (
+    _HEADERS["content-security-policy"]
+    .replace("script-src 'self'", "script-src 'self' 'unsafe-inline'")
+    .replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
 )
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+@dataclass(frozen=True, slots=True)
+class TransferLimits:
+    """How much a client may send, and how slowly it may send and take.
+
+    Attributes:
+        max_body_bytes: Largest body, announced or sent.
+        read_seconds: Longest wait for the next part of a body.
+        write_seconds: Longest wait for a client to take a part of the answer.
+    """
+
+    max_body_bytes: int
+    read_seconds: float
+    write_seconds: float
 
 
 class RequestContext:
@@ -43,16 +68,24 @@ class RequestContext:
         app: What comes next.
         keys: Who may ask.
         allowed_hosts: Host names a request may carry.
-        max_body_bytes: Largest body, announced or sent.
+        limits: How much and how slowly.
+        origins: Other servers' pages that may ask.
     """
 
     def __init__(
-        self, app: ASGIApp, *, keys: Keys, allowed_hosts: Iterable[str], max_body_bytes: int
+        self,
+        app: ASGIApp,
+        *,
+        keys: Keys,
+        allowed_hosts: Iterable[str],
+        limits: TransferLimits,
+        origins: Iterable[str] = (),
     ) -> None:
         self._app = app
         self._keys = keys
         self._hosts = frozenset(host.lower() for host in allowed_hosts)
-        self._max_body_bytes = max_body_bytes
+        self._limits = limits
+        self._origins = frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -60,7 +93,7 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         request_id = uuid.uuid4().hex
-        scope.setdefault("state", {})["request_id"] = request_id
+        scope.setdefault("state", {}).update(request_id=request_id, caller=None)
         has_started = False
 
         async def send_with_headers(message: Message) -> None:
@@ -72,7 +105,11 @@ class RequestContext:
                 headers.update(_HEADERS)
                 if scope["path"].startswith("/docs"):
                     headers["content-security-policy"] = _DOCS_POLICY
-            await send(message)
+                elif scope["path"].startswith(("/v1/", "/api/")):
+                    headers.setdefault("cache-control", "no-store")
+            # Who takes nothing must not hold a place among those who are answered.
+            async with asyncio.timeout(self._limits.write_seconds):
+                await send(message)
 
         if refusal := self._refusal(Request(scope)):
             await refusal(scope, receive, send_with_headers)
@@ -80,6 +117,9 @@ class RequestContext:
         try:
             await self._app(scope, self._limited(receive), send_with_headers)
         except Exception as error:  # noqa: BLE001 - outermost door: no bare 500, no trace
+            if isinstance(error, TimeoutError) and has_started:
+                _log.warning("request %s: the client took nothing for too long", request_id)
+                return
             _log.error("request %s failed", request_id, exc_info=error)
             if not has_started:
                 await failure(Request(scope), error)(scope, receive, send_with_headers)
@@ -90,26 +130,40 @@ class RequestContext:
         if _without_port(host) not in self._hosts:
             detail = f"host {host!r} is not in CERVELLA_API__ALLOWED_HOSTS"
             return problem(request, 400, "host_not_allowed", detail)
-        if not self._keys.may_pass(request.scope["path"], headers):
+        if request.method not in _READING and not self._is_ours(headers.get("origin"), host):
+            return problem(request, 403, "origin_not_allowed", "a page of another server may not ask")
+        request.state.caller = self._keys.name(headers)
+        if self._keys.needs_key(request.scope["path"]) and request.state.caller is None:
             answer = failure(request, KeyRefusedError())
             answer.headers["www-authenticate"] = "Bearer"
             return answer
-        if length.isdigit() and int(length) > self._max_body_bytes:
+        if length.isdigit() and int(length) > self._limits.max_body_bytes:
             return problem(request, 413, _TOO_LARGE, self._limit_text)
         return None
 
+    def _is_ours(self, origin: str | None, host: str) -> bool:
+        """Tell whether a page may ask: one of ours, or of a server that is named; programs send none."""
+        return origin is None or origin in self._origins or urlsplit(origin).netloc == host
+
     @property
     def _limit_text(self) -> str:
-        return f"the body is larger than {self._max_body_bytes} bytes"
+        return f"the body is larger than {self._limits.max_body_bytes} bytes"
 
     def _limited(self, receive: Receive) -> Receive:
-        received = 0
+        received, is_whole = 0, False
 
         async def limited() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, is_whole
+            if is_whole:  # what comes now is the client leaving, for which there is no hurry
+                return await receive()
+            try:
+                async with asyncio.timeout(self._limits.read_seconds):
+                    message = await receive()
+            except TimeoutError as error:
+                raise HTTPException(408, "the body did not arrive", {"connection": "close"}) from error
             received += len(message.get("body", b""))
-            if received > self._max_body_bytes:
+            is_whole = not message.get("more_body", False)
+            if received > self._limits.max_body_bytes:
                 raise HTTPException(413, self._limit_text)
             return message
 

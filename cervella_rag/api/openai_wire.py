@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from cervella_rag.api import problems, sse
-from cervella_rag.api.leaving import until_left
+from cervella_rag.api.limits import COUNTED_AS_SEARCH, spend
 from cervella_rag.api.openai_shapes import (
     CompletionRequest,
     EmbeddingList,
@@ -27,6 +27,7 @@ from cervella_rag.api.openai_shapes import (
 )
 from cervella_rag.api.parts import LEFT, STREAM_HEADERS, TheAssistant, TheEmbedder
 from cervella_rag.api.side_requests import side_answer
+from cervella_rag.api.turns import TheTurns
 from cervella_rag.chat.assistant import Assistant
 from cervella_rag.domain import Answer, Citation, Done, Event, Question, Status, Token
 from cervella_rag.errors import (
@@ -47,25 +48,29 @@ _LAST = b"data: [DONE]\n\n"
 router = APIRouter(tags=["OpenAI"])
 
 
-@router.get("/v1/models")
+@router.get("/v1/models", dependencies=[COUNTED_AS_SEARCH])
 def models(assistant: TheAssistant) -> ModelList:
     """List the personas."""
     return ModelList(data=[ModelCard(id=assistant.persona.sheet.id, created=_BORN)])
 
 
-@router.get("/v1/models/{model_id}")
+@router.get("/v1/models/{model_id}", dependencies=[COUNTED_AS_SEARCH])
 def model(model_id: str, assistant: TheAssistant) -> ModelCard:
     """Return one persona."""
     return ModelCard(id=_persona(model_id, assistant), created=_BORN)
 
 
 @router.post("/v1/chat/completions", response_model=None)
-async def completions(body: CompletionRequest, request: Request, assistant: TheAssistant) -> Response:
+async def completions(
+    body: CompletionRequest, request: Request, assistant: TheAssistant, turns: TheTurns
+) -> Response:
     """Answer the last message: one JSON object, or server-sent events where `stream` is true."""
     persona, conversation = _persona(body.model, assistant), body.conversation()
     told = "\n".join(one.text for one in body.messages if one.role in ("system", "developer"))
     if (answer := side_answer(conversation, told)) is not None:
+        await spend(request, "search")
         return _side_response(body, Envelope.new(uuid.uuid4().hex, persona), answer)
+    await spend(request, "chat")
     question = Question(conversation[-1].content, conversation[:-1])
     has_footer = request.app.state.openai_footer if body.footer is None else body.footer
     frames = CompletionFrames(
@@ -75,14 +80,14 @@ async def completions(body: CompletionRequest, request: Request, assistant: TheA
         request=request,
     )
     if not body.stream:
-        said = await until_left(request, assistant.reply(question, keep=False))
+        said = await turns.whole(question, keep=False, client=body.user)
         return JSONResponse(frames.whole(said)) if said else Response(status_code=LEFT)
-    events = assistant.stream(question, keep=False)
+    events = turns.stream(question, keep=False, client=body.user)
     first = await anext(events)  # what fails before it still gets its own status
     return _streaming(sse.stream(first, events, request.app.state.ping_seconds, frames))
 
 
-@router.post("/v1/embeddings")
+@router.post("/v1/embeddings", dependencies=[COUNTED_AS_SEARCH])
 async def embeddings(
     body: EmbeddingRequest, assistant: TheAssistant, embedder: TheEmbedder
 ) -> EmbeddingList:

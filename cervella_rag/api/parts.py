@@ -14,6 +14,14 @@ from cervella_rag.retrieval.retriever import Retriever
 
 PROBLEM: dict[str, Any] = {"model": Problem, "content": {"application/problem+json": {}}}
 UNKNOWN: dict[int | str, dict[str, Any]] = {404: PROBLEM}
+COMMON: dict[int | str, dict[str, Any]] = {
+    400: PROBLEM,
+    401: PROBLEM,
+    413: PROBLEM,
+    422: PROBLEM,
+    429: PROBLEM,
+    503: PROBLEM,
+}
 
 LEFT = 499
 """What a server answers a client that has closed the connection; nobody reads it."""
@@ -21,24 +29,30 @@ LEFT = 499
 STREAM_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
-def _retriever(request: Request) -> Retriever:
+async def _retriever(request: Request) -> Retriever:
     return cast(Retriever, request.app.state.retriever)
 
 
-def _assistant(request: Request) -> Assistant:
+async def _assistant(request: Request) -> Assistant:
     return cast(Assistant, request.app.state.assistant)
 
 
-def _jobs(request: Request) -> IndexJobs:
+async def _jobs(request: Request) -> IndexJobs:
     return cast(IndexJobs, request.app.state.jobs)
 
 
+async def owner(request: Request) -> str | None:
+    """Return the name of the key that asks; None where there are no keys, and everything is everybody's."""
+    return cast("str | None", request.state.caller)
+
+
+TheOwner = Annotated[str | None, Depends(owner)]
 TheRetriever = Annotated[Retriever, Depends(_retriever)]
 TheAssistant = Annotated[Assistant, Depends(_assistant)]
 TheJobs = Annotated[IndexJobs, Depends(_jobs)]
 
 
-def _embedder(request: Request) -> Embedder | None:
+async def _embedder(request: Request) -> Embedder | None:
     return cast("Embedder | None", request.app.state.embedder)
 
 

@@ -71,8 +71,12 @@ def install(app: FastAPI) -> None:
 
 def failure(request: Request, error: Exception) -> JSONResponse:
     """Return any exception as a response."""
-    field = error.details.get("field") if isinstance(error, InvalidRequestError) else None
-    return response(request, describe(request, error), param=str(field) if field else None)
+    details = error.details if isinstance(error, CervellaError) else {}
+    field = details.get("field") if isinstance(error, InvalidRequestError) else None
+    answer = response(request, describe(request, error), param=str(field) if field else None)
+    if seconds := details.get("retry_after"):
+        answer.headers["retry-after"] = str(seconds)
+    return answer
 
 
 def response(request: Request, body: dict[str, Any], param: str | None = None) -> JSONResponse:

@@ -71,7 +71,12 @@ class Assistant:
     stays: bool = False
 
     async def stream(
-        self, question: Question, conversation_id: str | None = None, *, keep: bool = True
+        self,
+        question: Question,
+        conversation_id: str | None = None,
+        *,
+        owner: str | None = None,
+        keep: bool = True,
     ) -> AsyncGenerator[Event]:
         """Yield a status, the sources, the tokens and, last, the finished answer.
 
@@ -82,6 +87,7 @@ class Assistant:
         Args:
             question: What is asked.
             conversation_id: Where it was asked.
+            owner: Whose conversations are meant; None for everybody's. See `ConversationStore`.
             keep: False for clients that never want their turns kept.
 
         Raises:
@@ -92,7 +98,7 @@ class Assistant:
         brings_history = bool(question.history)
         question = self._redacted(question)
         if conversation_id is not None:
-            conversation = await self.conversations.read(conversation_id)
+            conversation = await self.conversations.read(conversation_id, owner)
             question = replace(question, history=self._newest(conversation.history))
         retrieval = await to_thread.run_sync(lambda: self.retriever.retrieve(question))
         clock.mark("retrieval")
@@ -115,17 +121,16 @@ class Assistant:
         clock.mark("total")
         answer = self._answer(turn, retrieval)
         if keep and (conversation_id is not None or not brings_history):
-            answer = replace(answer, conversation_id=await self._keep(question, answer, conversation_id))
+            place = await self._keep(question, answer, conversation_id, owner)
+            answer = replace(answer, conversation_id=place)
         if self.stays:
             said = (Message("user", question.text), Message("assistant", answer.answer))
             self.voices.prepare(answer.mode, self._newest((*question.history, *said)))
         yield Done(answer)
 
-    async def reply(
-        self, question: Question, conversation_id: str | None = None, *, keep: bool = True
-    ) -> Answer:
+    async def reply(self, question: Question, conversation_id: str | None = None) -> Answer:
         """Return the finished answer: the stream, joined."""
-        async with aclosing(self.stream(question, conversation_id, keep=keep)) as events:
+        async with aclosing(self.stream(question, conversation_id)) as events:
             async for event in events:
                 if isinstance(event, Done):
                     return event.answer
@@ -184,7 +189,9 @@ class Assistant:
             },
         )
 
-    async def _keep(self, question: Question, answer: Answer, conversation_id: str | None) -> str | None:
+    async def _keep(
+        self, question: Question, answer: Answer, conversation_id: str | None, owner: str | None
+    ) -> str | None:
         """Keep the turn; an answer that was given is not taken back because it cannot be kept."""
         turn = Turn(
             turn_id=answer.turn_id,
@@ -199,8 +206,8 @@ class Assistant:
         )
         try:
             if conversation_id is None:
-                return await self.conversations.begin(turn)
-            await self.conversations.append(conversation_id, turn)
+                return await self.conversations.begin(turn, owner)
+            await self.conversations.append(conversation_id, turn, owner)
         except ConversationStoreError as error:
             _log.warning("%s", error)
         except ConversationUnknownError:  # deleted while she spoke

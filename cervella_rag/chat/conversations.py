@@ -28,7 +28,10 @@ from sqlalchemy import (
     Text,
     event,
     func,
+    inspect,
     select,
+    text,
+    true,
 )
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -39,6 +42,8 @@ from cervella_rag.errors import ConversationStoreError, ConversationUnknownError
 
 _TITLE_CHARACTERS = 80
 _BUSY_MILLISECONDS = 5000
+_VERSION = 1
+"""Of the tables, kept in the file; raised when they change, so that older files are brought along."""
 
 _tables = MetaData()
 
@@ -49,6 +54,7 @@ _conversations = Table(
     Column("title", Text, nullable=False),
     Column("created", String(32), nullable=False),
     Column("updated", String(32), nullable=False, index=True),
+    Column("owner", String(200), nullable=True),
 )
 
 _turns = Table(
@@ -82,28 +88,27 @@ class SQLConversationStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._has_tables = False
         # A connection for each use: opening a file is quick, and no loop or process owns the store.
         self._engine: AsyncEngine = create_async_engine(f"sqlite+aiosqlite:///{path}", poolclass=NullPool)
         event.listen(self._engine.sync_engine, "connect", _configure)
 
-    async def begin(self, turn: Turn) -> str:
+    async def begin(self, turn: Turn, owner: str | None = None) -> str:
         """Start a conversation with its first turn; return its id."""
         conversation_id, now = str(uuid.uuid4()), _now()
         title = " ".join(turn.question.split())[:_TITLE_CHARACTERS]
         async with self._begin() as connection:
             await connection.execute(
                 _conversations.insert().values(
-                    conversation_id=conversation_id, title=title, created=now, updated=now
+                    conversation_id=conversation_id, title=title, created=now, updated=now, owner=owner
                 )
             )
             await connection.execute(_turns.insert().values(_values(conversation_id, turn)))
         return conversation_id
 
-    async def read(self, conversation_id: str) -> Conversation:
+    async def read(self, conversation_id: str, owner: str | None = None) -> Conversation:
         """Return a conversation with its turns."""
         async with self._begin() as connection:
-            found = (await connection.execute(_cards(conversation_id))).one_or_none()
+            found = (await connection.execute(_cards(owner, conversation_id))).one_or_none()
             if found is None:
                 raise ConversationUnknownError(conversation_id=conversation_id)
             query = (
@@ -114,29 +119,31 @@ class SQLConversationStore:
             turns = tuple(map(_turn, (await connection.execute(query)).all()))
         return Conversation(_info(found), turns)
 
-    async def append(self, conversation_id: str, turn: Turn) -> None:
+    async def append(self, conversation_id: str, turn: Turn, owner: str | None = None) -> None:
         """Add a turn."""
         async with self._begin() as connection:
             changed = await connection.execute(
                 _conversations.update()
-                .where(_conversations.c.conversation_id == conversation_id)
+                .where(_conversations.c.conversation_id == conversation_id, _is_of(owner))
                 .values(updated=_now())
             )
             if not changed.rowcount:
                 raise ConversationUnknownError(conversation_id=conversation_id)
             await connection.execute(_turns.insert().values(_values(conversation_id, turn)))
 
-    async def list(self, limit: int) -> tuple[ConversationInfo, ...]:
+    async def list(self, limit: int, owner: str | None = None) -> tuple[ConversationInfo, ...]:
         """Return the newest conversations, newest first."""
-        query = _cards().order_by(_conversations.c.updated.desc()).limit(limit)
+        query = _cards(owner).order_by(_conversations.c.updated.desc()).limit(limit)
         async with self._begin() as connection:
             return tuple(map(_info, (await connection.execute(query)).all()))
 
-    async def delete(self, conversation_id: str) -> None:
+    async def delete(self, conversation_id: str, owner: str | None = None) -> None:
         """Remove a conversation with its turns."""
         async with self._begin() as connection:
             gone = await connection.execute(
-                _conversations.delete().where(_conversations.c.conversation_id == conversation_id)
+                _conversations.delete().where(
+                    _conversations.c.conversation_id == conversation_id, _is_of(owner)
+                )
             )
             if not gone.rowcount:
                 raise ConversationUnknownError(conversation_id=conversation_id)
@@ -146,10 +153,10 @@ class SQLConversationStore:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             async with self._engine.begin() as connection:
-                if not self._has_tables:
+                # Asked every time: a file may be removed, or an older one restored, under a server.
+                if await connection.scalar(text("PRAGMA user_version")) != _VERSION:
                     await connection.run_sync(_make_tables)
                     self._path.chmod(0o600)  # what was said is nobody else's
-                    self._has_tables = True
                 yield connection
         except (SQLAlchemyError, OSError) as error:
             reason = str(getattr(error, "orig", None) or error)
@@ -164,13 +171,25 @@ def _configure(connection: Any, _: object) -> None:
 
 
 def _make_tables(connection: Connection) -> None:
+    """Make what is missing: all of it, or the column that files of before keys do not have."""
+    connection.execute(text("BEGIN IMMEDIATE"))  # several may come to it at once; the second finds it done
     _tables.create_all(connection)
+    columns = {column["name"] for column in inspect(connection).get_columns(_conversations.name)}
+    if "owner" not in columns:
+        connection.execute(text("ALTER TABLE conversations ADD COLUMN owner VARCHAR(200)"))
+    connection.execute(text(f"PRAGMA user_version = {_VERSION}"))
 
 
-def _cards(conversation_id: str | None = None) -> Any:
+def _is_of(owner: str | None) -> Any:
+    return true() if owner is None else _conversations.c.owner == owner
+
+
+def _cards(owner: str | None, conversation_id: str | None = None) -> Any:
+    shown = [column for column in _conversations.c if column.name != "owner"]
     query = (
-        select(_conversations, func.count(_turns.c.position).label("turns"))
+        select(*shown, func.count(_turns.c.position).label("turns"))
         .outerjoin(_turns)
+        .where(_is_of(owner))
         .group_by(_conversations.c.conversation_id)
     )
     return (

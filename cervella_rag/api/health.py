@@ -1,0 +1,58 @@
+"""Is she alive, and can she answer? And the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from anyio import to_thread
+from fastapi import APIRouter, Request
+from fastapi.responses import FileResponse, JSONResponse, Response
+
+from cervella_rag.api import problems
+from cervella_rag.api.parts import PROBLEM, TheAssistant, TheRetriever
+from cervella_rag.api.schemas import HealthModel, PartModel, ReadyModel, VoiceModel
+from cervella_rag.errors import CervellaError
+
+PAGE = Path(__file__).parent / "page"
+
+router = APIRouter(responses={401: PROBLEM})
+
+
+@router.get("/", include_in_schema=False)
+async def page() -> FileResponse:
+    """Show the chat page."""
+    return FileResponse(PAGE / "index.html")
+
+
+@router.get("/health")
+async def health() -> HealthModel:
+    """Tell that the process is alive."""
+    return HealthModel()
+
+
+@router.get("/health/ready", responses={503: {"model": ReadyModel}})
+async def ready(request: Request, retriever: TheRetriever, assistant: TheAssistant) -> Response:
+    """Tell whether she can answer; 503 with the reason of each part until she can."""
+    language = problems.language(request)
+    parts = {
+        "index": await to_thread.run_sync(_part, retriever.reader, language),
+        "embedder": await to_thread.run_sync(_part, retriever.warm, language),
+    }
+    voices = await assistant.voices.states(language)
+    speaking = next((voice for voice in voices if voice.ready), None)
+    detail = f"{speaking.mode} {speaking.model}".strip() if speaking else voices[-1].detail
+    parts["voice"] = PartModel(ready=speaking is not None, detail=detail)
+    is_ready = all(part.ready for part in parts.values())
+    status = "not_ready" if not is_ready else "ready" if speaking is voices[0] else "degraded"
+    shown = [VoiceModel.model_validate(voice) for voice in voices]
+    body = ReadyModel(status=status, parts=parts, voices=shown)
+    return JSONResponse(body.model_dump(), 200 if is_ready else 503)
+
+
+def _part(check: Callable[[], object], language: str) -> PartModel:
+    try:
+        check()
+    except CervellaError as error:
+        return PartModel(ready=False, detail=error.text(language))
+    return PartModel(ready=True, detail="ok")
