@@ -339,6 +339,14 @@ class ConversationStore(Protocol):
         """Return the newest conversations, newest first."""
         ...
 
+    async def check(self) -> None:
+        """Make sure that a turn could be kept now.
+
+        Raises:
+            ConversationStoreError: It could not.
+        """
+        ...
+
     async def delete(self, conversation_id: str, owner: str | None = None) -> None:
         """Remove a conversation with its turns.
 

@@ -16,6 +16,8 @@ from cervella_rag.errors import CervellaError
 
 PAGE = Path(__file__).parent / "page"
 
+_FINE = PartModel(ready=True, detail="ok")
+
 router = APIRouter(responses={401: PROBLEM})
 
 
@@ -43,8 +45,15 @@ async def ready(request: Request, retriever: TheRetriever, assistant: TheAssista
     speaking = next((voice for voice in voices if voice.ready), None)
     detail = f"{speaking.mode} {speaking.model}".strip() if speaking else voices[-1].detail
     parts["voice"] = PartModel(ready=speaking is not None, detail=detail)
-    is_ready = all(part.ready for part in parts.values())
-    status = "not_ready" if not is_ready else "ready" if speaking is voices[0] else "degraded"
+    try:
+        await assistant.conversations.check()
+        parts["conversations"] = _FINE
+    except CervellaError as error:
+        parts["conversations"] = PartModel(ready=False, detail=error.text(language))
+    # Without vectors she searches by words, and an answer that is not kept is an answer.
+    is_ready = parts["index"].ready and parts["voice"].ready
+    is_whole = all(part.ready for part in parts.values()) and speaking is voices[0]
+    status = "not_ready" if not is_ready else "ready" if is_whole else "degraded"
     shown = [VoiceModel.model_validate(voice) for voice in voices]
     body = ReadyModel(status=status, parts=parts, voices=shown)
     return JSONResponse(body.model_dump(), 200 if is_ready else 503)
@@ -55,4 +64,4 @@ def _part(check: Callable[[], object], language: str) -> PartModel:
         check()
     except CervellaError as error:
         return PartModel(ready=False, detail=error.text(language))
-    return PartModel(ready=True, detail="ok")
+    return _FINE

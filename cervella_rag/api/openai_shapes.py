@@ -156,7 +156,9 @@ class Said:
         """Return what is told of `answer`."""
         shown = AnswerModel.of(answer).model_dump()
         extra = {"sources": shown["citations"]}
-        extra |= {name: shown[name] for name in ("mode", "grounded", "provenance", "timings_ms")}
+        extra |= {
+            name: shown[name] for name in ("mode", "grounded", "degraded", "provenance", "timings_ms")
+        }
         finish = _FINISH.get(answer.finish_reason, "length")
         return cls(answer.answer + footer, finish, answer.usage, extra)
 

@@ -196,10 +196,22 @@ def _split_long_text(text: str, size_tokens: int) -> list[str]:
 
 
 def make_retriever(
-    settings: Settings, shared: Embedder | None = None, store: VectorStore | None = None
+    settings: Settings,
+    shared: Embedder | None = None,
+    store: VectorStore | None = None,
+    *,
+    strict: bool = False,
 ) -> Retriever:
-    """Return what finds hits; `shared` and `store` are there already."""
+    """Return what finds hits.
+
+    Args:
+        settings: What is configured.
+        shared: An embedder that is there already.
+        store: A store that is there already.
+        strict: An embedder that fails is an error; else words alone are searched, which is told.
+    """
     from cervella_rag.retrieval.retriever import Retriever, RetrieverOptions
+    from cervella_rag.vectors.resting import RestingEmbedder
 
     options = RetrieverOptions(
         home=str(settings.home),
@@ -210,8 +222,12 @@ def make_retriever(
         question_characters=settings.retrieval.question_characters,
         language=locale_language(),
         redaction=make_redactor(settings).name,
+        words_alone=not strict,
     )
-    return Retriever(store or make_store(settings), shared or make_embedder(settings), options)
+    embedder = shared or make_embedder(settings)
+    if embedder is not None:
+        embedder = RestingEmbedder(embedder, settings.llm.rest_seconds)
+    return Retriever(store or make_store(settings), embedder, options)
 
 
 def watch(

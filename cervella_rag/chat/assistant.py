@@ -96,11 +96,11 @@ class Assistant:
         """
         clock = _Clock()
         brings_history = bool(question.history)
-        question = self._redacted(question)
+        question, lost = self._redacted(question), tuple[str, ...]()
         if conversation_id is not None:
-            conversation = await self.conversations.read(conversation_id, owner)
-            question = replace(question, history=self._newest(conversation.history))
+            question, lost = await self._reminded(question, conversation_id, owner)
         retrieval = await to_thread.run_sync(lambda: self.retriever.retrieve(question))
+        retrieval = replace(retrieval, degraded=(*retrieval.degraded, *lost))
         clock.mark("retrieval")
         yield Status("retrieved")
         prompt = await to_thread.run_sync(lambda: self._prompt(retrieval))
@@ -121,8 +121,7 @@ class Assistant:
         clock.mark("total")
         answer = self._answer(turn, retrieval)
         if keep and (conversation_id is not None or not brings_history):
-            place = await self._keep(question, answer, conversation_id, owner)
-            answer = replace(answer, conversation_id=place)
+            answer = await self._kept(question, answer, conversation_id, owner)
         if self.stays:
             said = (Message("user", question.text), Message("assistant", answer.answer))
             self.voices.prepare(answer.mode, self._newest((*question.history, *said)))
@@ -139,6 +138,20 @@ class Assistant:
     async def aclose(self) -> None:
         """Let go of the voices' connections and models."""
         await self.voices.aclose()
+
+    async def _reminded(
+        self, question: Question, conversation_id: str, owner: str | None
+    ) -> tuple[Question, tuple[str, ...]]:
+        """Return the question with what was said before it, and what was done without.
+
+        A disk that is full lets SQLite not even read; what is asked can be answered all the same.
+        """
+        try:
+            conversation = await self.conversations.read(conversation_id, owner)
+        except ConversationStoreError as error:
+            _log.warning("%s", error)
+            return question, ("conversations",)
+        return replace(question, history=self._newest(conversation.history)), ()
 
     def _redacted(self, question: Question) -> Question:
         history = tuple(
@@ -187,12 +200,13 @@ class Assistant:
                 "canary_said": turn.guard.has_sung,
                 "passed_over": [asdict(voice) for voice in spoken.passed_over],
             },
+            degraded=(*retrieval.degraded, *(["voice"] if spoken.passed_over else [])),
         )
 
-    async def _keep(
+    async def _kept(
         self, question: Question, answer: Answer, conversation_id: str | None, owner: str | None
-    ) -> str | None:
-        """Keep the turn; an answer that was given is not taken back because it cannot be kept."""
+    ) -> Answer:
+        """Keep the turn and say where; one that cannot be kept is not taken back, and that is said."""
         turn = Turn(
             turn_id=answer.turn_id,
             question=question.text,
@@ -206,13 +220,15 @@ class Assistant:
         )
         try:
             if conversation_id is None:
-                return await self.conversations.begin(turn, owner)
+                return replace(answer, conversation_id=await self.conversations.begin(turn, owner))
             await self.conversations.append(conversation_id, turn, owner)
         except ConversationStoreError as error:
             _log.warning("%s", error)
+            degraded = tuple(dict.fromkeys((*answer.degraded, "conversations")))
+            return replace(answer, conversation_id=conversation_id, degraded=degraded)
         except ConversationUnknownError:  # deleted while she spoke
-            return None
-        return conversation_id
+            return answer
+        return replace(answer, conversation_id=conversation_id)
 
 
 class _Turn:

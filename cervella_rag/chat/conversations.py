@@ -88,6 +88,7 @@ class SQLConversationStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._has_failed = False
         # A connection for each use: opening a file is quick, and no loop or process owns the store.
         self._engine: AsyncEngine = create_async_engine(f"sqlite+aiosqlite:///{path}", poolclass=NullPool)
         event.listen(self._engine.sync_engine, "connect", _configure)
@@ -137,6 +138,13 @@ class SQLConversationStore:
         async with self._begin() as connection:
             return tuple(map(_info, (await connection.execute(query)).all()))
 
+    async def check(self) -> None:
+        """Make sure that a turn could be kept now, by a write where the last one failed."""
+        async with self._begin() as connection:
+            if self._has_failed:
+                await connection.execute(text(f"PRAGMA user_version = {_VERSION}"))
+                self._has_failed = False
+
     async def delete(self, conversation_id: str, owner: str | None = None) -> None:
         """Remove a conversation with its turns."""
         async with self._begin() as connection:
@@ -159,6 +167,7 @@ class SQLConversationStore:
                     self._path.chmod(0o600)  # what was said is nobody else's
                 yield connection
         except (SQLAlchemyError, OSError) as error:
+            self._has_failed = True
             reason = str(getattr(error, "orig", None) or error)
             raise ConversationStoreError(path=str(self._path), reason=reason) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import asdict, dataclass
 
@@ -11,12 +12,15 @@ from cervella_rag.errors import (
     InvalidRequestError,
     QuestionEmptyError,
     QuestionTooLongError,
+    UpstreamError,
 )
 from cervella_rag.memory.lexical import encode_query, words
 from cervella_rag.messages import message
 from cervella_rag.protocols import Embedder, Search, StoreReader, VectorStore
 from cervella_rag.retrieval.evidence import is_enough
 from cervella_rag.retrieval.query import search_text
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ class RetrieverOptions:
         lexical_votes: How often the lexical list counts for each time the dense one does.
         question_characters: Longest question.
         language: Language of the reasons given with hits.
+        words_alone: Whether an embedder that fails is done without, and that is told.
     """
 
     home: str
@@ -42,6 +47,7 @@ class RetrieverOptions:
     question_characters: int
     language: str
     redaction: str = "none"
+    words_alone: bool = False
 
 
 class Retriever:
@@ -65,7 +71,8 @@ class Retriever:
         self._check(question)
         reader = self.reader()
         text = search_text(question.text, question.history)[-2 * self._options.question_characters :]
-        search = self._search(text, question.filters, top_k)
+        dense, degraded = self._dense(text)
+        search = self._search(text, dense, question.filters, top_k)
         if search.dense is not None:
             reader.manifest.require_dimension(len(search.dense))
         found = reader.search(search)
@@ -80,6 +87,7 @@ class Retriever:
             understood=Understood(text, tuple(asked)),
             index=_info(reader),
             took_ms=round((time.perf_counter() - started) * 1000, 2),
+            degraded=degraded,
         )
 
     def reader(self) -> StoreReader:
@@ -119,8 +127,19 @@ class Retriever:
             if not _is_text(text):
                 raise InvalidRequestError(field=field, reason="half of a surrogate pair is not text")
 
-    def _search(self, text: str, filters: Filters, top_k: int) -> Search:
-        dense = tuple(self._embedder.embed_query(text).tolist()) if self._embedder else None
+    def _dense(self, text: str) -> tuple[tuple[float, ...] | None, tuple[str, ...]]:
+        """Return the question's vector, and what was done without."""
+        if self._embedder is None:
+            return None, ()
+        try:
+            return tuple(self._embedder.embed_query(text).tolist()), ()
+        except UpstreamError as error:
+            if not self._options.words_alone:
+                raise
+            _log.warning("%s", error)
+            return None, ("embedder",)
+
+    def _search(self, text: str, dense: tuple[float, ...] | None, filters: Filters, top_k: int) -> Search:
         return Search(
             lexical=encode_query(text),
             dense=dense,

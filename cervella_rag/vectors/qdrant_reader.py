@@ -58,7 +58,7 @@ class Reader:
             limit=search.limit + TIES,
             with_payload=True,
         )
-        *ranked, best = self._wire.call(
+        *ranked, best = self._wire.ask(
             self._wire.client.query_batch_points, self.collection, [*requests, fused]
         )
         scores = {
