@@ -374,6 +374,22 @@ class APISettings(_Group):
         return value
 
 
+class LogSettings(_Group):
+    """What `serve` writes to stderr."""
+
+    format: Literal["auto", "json", "console"] = Field(
+        "auto", description="`auto`: lines for people on a terminal, JSON elsewhere."
+    )
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least level. INFO has a line a request, and never what was asked or said."
+    )
+    otlp_url: OptionalAddress = Field(
+        None,
+        description="OpenTelemetry collector that is told of every request, with its path:"
+        " `http://127.0.0.1:4318/v1/traces`. Needs the extra `otel`.",
+    )
+
+
 class Settings(BaseSettings):
     """Everything that can be configured."""
 
@@ -401,6 +417,7 @@ class Settings(BaseSettings):
     persona: PersonaSettings = PersonaSettings()
     conversations: ConversationSettings = ConversationSettings()
     api: APISettings = APISettings()
+    log: LogSettings = LogSettings()
 
     @classmethod
     def settings_customise_sources(

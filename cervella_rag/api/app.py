@@ -6,13 +6,16 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 from anyio import to_thread
 from fastapi import APIRouter, FastAPI, Query
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
+from starlette.datastructures import Headers
+from starlette.types import Scope
 
 from cervella_rag import __version__
 from cervella_rag.api import chat, earlier, health, openai_wire, problems
@@ -20,8 +23,17 @@ from cervella_rag.api.generation_queue import GenerationQueue, QueueBounds
 from cervella_rag.api.jobs import IndexJobs
 from cervella_rag.api.keys import Keys
 from cervella_rag.api.limits import COUNTED_AS_SEARCH, RequestLimits
-from cervella_rag.api.middleware import RequestContext, TransferLimits
-from cervella_rag.api.parts import COMMON, UNKNOWN, TheAssistant, TheJobs, TheOwner, TheRetriever
+from cervella_rag.api.metrics import Metrics
+from cervella_rag.api.middleware import Guard, RequestContext, TransferLimits
+from cervella_rag.api.parts import (
+    COMMON,
+    UNKNOWN,
+    TheAssistant,
+    TheJobs,
+    TheMetrics,
+    TheOwner,
+    TheRetriever,
+)
 from cervella_rag.api.schemas import (
     ConversationCard,
     ConversationList,
@@ -39,19 +51,36 @@ from cervella_rag.retrieval.retriever import Retriever
 from cervella_rag.retrieval.stats import count
 from cervella_rag.settings import APISettings
 
+if TYPE_CHECKING:
+    from cervella_rag.api.tracing import Tracing
+
 _log = logging.getLogger(__name__)
+_METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "OPTIONS"})
+_OFTEN = frozenset({"/health", "/health/ready", "/metrics"})
+"""Asked every few seconds by machines."""
 
 router = APIRouter(responses=COMMON, dependencies=[COUNTED_AS_SEARCH])
 
 
-def create_app(
+def create_app(  # noqa: PLR0913 - the parts of a server, each named where it is put in
     settings: APISettings,
     retriever: Retriever,
     assistant: Assistant,
     jobs: IndexJobs,
+    *,
     embedder: Embedder | None = None,
+    tracing: Tracing | None = None,
 ) -> FastAPI:
-    """Put the routes together with what they serve."""
+    """Put the routes together with what they serve.
+
+    Args:
+        settings: Of the door.
+        retriever: Finds passages.
+        assistant: Answers.
+        jobs: Re-indexes.
+        embedder: Makes vectors for others; None where words alone are searched.
+        tracing: Is told of every request, where a collector is configured.
+    """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -62,6 +91,8 @@ def create_app(
         jobs.end()
         await asyncio.gather(warming, waking, return_exceptions=True)
         await assistant.aclose()
+        if tracing:
+            await to_thread.run_sync(tracing.close)
 
     app = FastAPIOffline(
         title="Cervella",
@@ -75,7 +106,8 @@ def create_app(
     app.state.jobs = jobs
     app.state.embedder = embedder
     app.state.limits = RequestLimits(settings.chat_per_minute, settings.search_per_minute)
-    app.state.queue = GenerationQueue(_bounds(settings))
+    app.state.queue = queue = GenerationQueue(_bounds(settings))
+    app.state.metrics = metrics = Metrics(queue)
     app.state.openai_footer = settings.openai_footer
     app.state.ping_seconds = settings.ping_seconds
     problems.install(app)
@@ -84,10 +116,13 @@ def create_app(
     app.mount("/page", StaticFiles(directory=health.PAGE), name="page")
     app.add_middleware(
         RequestContext,
-        keys=Keys(settings.keys),
-        allowed_hosts=settings.allowed_hosts,
+        guard=Guard(
+            Keys(settings.keys),
+            frozenset(map(str.lower, settings.allowed_hosts)),
+            frozenset(settings.cors_origins),
+        ),
         limits=TransferLimits(settings.max_body_bytes, settings.read_seconds, settings.write_seconds),
-        origins=settings.cors_origins,
+        observe=partial(_observe, metrics, tracing),
     )
     if settings.cors_origins:
         app.add_middleware(
@@ -110,6 +145,19 @@ def _bounds(settings: APISettings) -> QueueBounds:
     )
 
 
+def _observe(metrics: Metrics, tracing: Tracing | None, scope: Scope, status: int, seconds: float) -> None:
+    """Count a request and log it: by its route, because a path may hold anything."""
+    route = getattr(scope.get("route"), "path", "") or "unknown"
+    method = scope["method"] if scope["method"] in _METHODS else "other"
+    key = scope["state"]["caller"] or ""
+    metrics.request(route, method, status, key, seconds)
+    extra: dict[str, str | int] = {"route": route, "method": method, "status": status, "key": key}
+    if tracing:
+        tracing.request(extra, seconds, Headers(scope=scope))
+    level = logging.DEBUG if route in _OFTEN and status < 400 else logging.INFO
+    _log.log(level, "request", extra={**extra, "milliseconds": round(seconds * 1000, 1)})
+
+
 def _warm(retriever: Retriever) -> None:
     """Load the embedder and the index, so that the first question does not wait for them."""
     try:
@@ -120,9 +168,12 @@ def _warm(retriever: Retriever) -> None:
 
 
 @router.post("/v1/search")
-def search(request: SearchRequest, retriever: TheRetriever) -> SearchResponse:
+def search(
+    request: SearchRequest, retriever: TheRetriever, metrics: TheMetrics, owner: TheOwner
+) -> SearchResponse:
     """Find passages; no model is asked."""
     retrieval = retriever.retrieve(request.to_domain(), top_k=request.top_k)
+    metrics.searched(retrieval, owner or "")
     return SearchResponse.of(retrieval)
 
 

@@ -7,12 +7,15 @@ from pathlib import Path
 
 from anyio import to_thread
 from fastapi import APIRouter, Request
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 
 from cervella_rag.api import problems
-from cervella_rag.api.parts import PROBLEM, TheAssistant, TheRetriever
+from cervella_rag.api.metrics import CONTENT_TYPE
+from cervella_rag.api.parts import PROBLEM, TheAssistant, TheMetrics, TheRetriever
 from cervella_rag.api.schemas import HealthModel, PartModel, ReadyModel, VoiceModel
 from cervella_rag.errors import CervellaError
+from cervella_rag.protocols import Manifest
+from cervella_rag.retrieval.retriever import Retriever
 
 PAGE = Path(__file__).parent / "page"
 
@@ -57,6 +60,20 @@ async def ready(request: Request, retriever: TheRetriever, assistant: TheAssista
     shown = [VoiceModel.model_validate(voice) for voice in voices]
     body = ReadyModel(status=status, parts=parts, voices=shown)
     return JSONResponse(body.model_dump(), 200 if is_ready else 503)
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics(retriever: TheRetriever, metrics: TheMetrics) -> Response:
+    """Tell what was counted, in Prometheus' text format."""
+    metrics.index(await to_thread.run_sync(_manifest, retriever))
+    return Response(metrics.render(), media_type=CONTENT_TYPE)
+
+
+def _manifest(retriever: Retriever) -> Manifest | None:
+    try:
+        return retriever.reader().manifest
+    except CervellaError:
+        return None
 
 
 def _part(check: Callable[[], object], language: str) -> PartModel:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cervella_rag.api.keys import Keys
+from cervella_rag.api.logs import bound
 from cervella_rag.api.problems import failure, problem
 from cervella_rag.errors import KeyRefusedError
 
@@ -41,6 +43,10 @@ _DOCS_POLICY = (
     .replace("script-src 'self'", "script-src 'self' 'unsafe-inline'")
     .replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
 )
+_MAX_HEAD_BYTES = 65_536
+"""The server's library refuses a larger one only where it arrives in pieces."""
+_NO_ANSWER = 499
+"""Status in the log where the client left before there was one."""
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -59,6 +65,21 @@ class TransferLimits:
     write_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Who may ask.
+
+    Attributes:
+        keys: The keys.
+        hosts: Host names a request may carry, in lower case.
+        origins: Other servers' pages that may ask.
+    """
+
+    keys: Keys
+    hosts: frozenset[str]
+    origins: frozenset[str]
+
+
 class RequestContext:
     """Plain ASGI: a middleware class with `dispatch` doubles the time of a small request.
 
@@ -66,26 +87,23 @@ class RequestContext:
 
     Args:
         app: What comes next.
-        keys: Who may ask.
-        allowed_hosts: Host names a request may carry.
+        guard: Who may ask.
         limits: How much and how slowly.
-        origins: Other servers' pages that may ask.
+        observe: Told of every answer: its scope, its status, its seconds.
     """
 
     def __init__(
         self,
         app: ASGIApp,
         *,
-        keys: Keys,
-        allowed_hosts: Iterable[str],
+        guard: Guard,
         limits: TransferLimits,
-        origins: Iterable[str] = (),
+        observe: Callable[[Scope, int, float], None],
     ) -> None:
         self._app = app
-        self._keys = keys
-        self._hosts = frozenset(host.lower() for host in allowed_hosts)
+        self._guard = guard
         self._limits = limits
-        self._origins = frozenset(origins)
+        self._observe = observe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -94,12 +112,12 @@ class RequestContext:
             return
         request_id = uuid.uuid4().hex
         scope.setdefault("state", {}).update(request_id=request_id, caller=None)
-        has_started = False
+        started, status = time.perf_counter(), _NO_ANSWER
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal has_started
+            nonlocal status
             if message["type"] == "http.response.start":
-                has_started = True
+                status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"] = request_id
                 headers.update(_HEADERS)
@@ -111,29 +129,40 @@ class RequestContext:
             async with asyncio.timeout(self._limits.write_seconds):
                 await send(message)
 
-        if refusal := self._refusal(Request(scope)):
-            await refusal(scope, receive, send_with_headers)
-            return
+        with bound(request_id):
+            try:
+                await self._answer(scope, receive, send_with_headers, lambda: status != _NO_ANSWER)
+            finally:
+                self._observe(scope, status, time.perf_counter() - started)
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, send: Send, has_started: Callable[[], bool]
+    ) -> None:
         try:
-            await self._app(scope, self._limited(receive), send_with_headers)
-        except Exception as error:  # noqa: BLE001 - outermost door: no bare 500, no trace
-            if isinstance(error, TimeoutError) and has_started:
-                _log.warning("request %s: the client took nothing for too long", request_id)
+            if refusal := self._refusal(Request(scope)):
+                await refusal(scope, receive, send)
                 return
-            _log.error("request %s failed", request_id, exc_info=error)
-            if not has_started:
-                await failure(Request(scope), error)(scope, receive, send_with_headers)
+            await self._app(scope, self._limited(receive), send)
+        except Exception as error:  # noqa: BLE001 - outermost door: no bare 500, no trace
+            if isinstance(error, TimeoutError) and has_started():
+                _log.warning("the client took nothing for too long")
+                return
+            _log.error("a request failed", exc_info=error)
+            if not has_started():
+                await failure(Request(scope), error)(scope, receive, send)
 
     def _refusal(self, request: Request) -> JSONResponse | None:
         headers = request.headers
         host, length = headers.get("host", ""), headers.get("content-length", "0")
-        if _without_port(host) not in self._hosts:
+        if _head_bytes(request) > _MAX_HEAD_BYTES:
+            return problem(request, 431, "request_header_fields_too_large", "the headers are too large")
+        if _without_port(host) not in self._guard.hosts:
             detail = f"host {host!r} is not in CERVELLA_API__ALLOWED_HOSTS"
             return problem(request, 400, "host_not_allowed", detail)
         if request.method not in _READING and not self._is_ours(headers.get("origin"), host):
             return problem(request, 403, "origin_not_allowed", "a page of another server may not ask")
-        request.state.caller = self._keys.name(headers)
-        if self._keys.needs_key(request.scope["path"]) and request.state.caller is None:
+        request.state.caller = self._guard.keys.name(headers)
+        if self._guard.keys.needs_key(request.scope["path"]) and request.state.caller is None:
             answer = failure(request, KeyRefusedError())
             answer.headers["www-authenticate"] = "Bearer"
             return answer
@@ -143,7 +172,7 @@ class RequestContext:
 
     def _is_ours(self, origin: str | None, host: str) -> bool:
         """Tell whether a page may ask: one of ours, or of a server that is named; programs send none."""
-        return origin is None or origin in self._origins or urlsplit(origin).netloc == host
+        return origin is None or origin in self._guard.origins or urlsplit(origin).netloc == host
 
     @property
     def _limit_text(self) -> str:
@@ -168,6 +197,11 @@ class RequestContext:
             return message
 
         return limited
+
+
+def _head_bytes(request: Request) -> int:
+    fields = sum(len(name) + len(value) for name, value in request.headers.raw)
+    return fields + len(request.scope.get("raw_path") or b"") + len(request.scope["query_string"])
 
 
 def _without_port(host: str) -> str:

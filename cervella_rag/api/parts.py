@@ -7,6 +7,7 @@ from typing import Annotated, Any, cast
 from fastapi import Depends, Request
 
 from cervella_rag.api.jobs import IndexJobs
+from cervella_rag.api.metrics import Metrics
 from cervella_rag.api.schemas import Problem
 from cervella_rag.chat.assistant import Assistant
 from cervella_rag.protocols import Embedder
@@ -56,4 +57,9 @@ async def _embedder(request: Request) -> Embedder | None:
     return cast("Embedder | None", request.app.state.embedder)
 
 
+async def _metrics(request: Request) -> Metrics:
+    return cast(Metrics, request.app.state.metrics)
+
+
+TheMetrics = Annotated[Metrics, Depends(_metrics)]
 TheEmbedder = Annotated[Embedder | None, Depends(_embedder)]

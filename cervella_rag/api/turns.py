@@ -11,8 +11,10 @@ from fastapi import Depends, Request
 
 from cervella_rag.api.generation_queue import GenerationQueue
 from cervella_rag.api.leaving import until_left
+from cervella_rag.api.metrics import Metrics
 from cervella_rag.chat.assistant import Assistant
 from cervella_rag.domain import Answer, Done, Event, Question, Status
+from cervella_rag.errors import UpstreamError
 
 _LONGEST_NAME = 80
 
@@ -29,6 +31,7 @@ class Turns:
     request: Request
     assistant: Assistant
     queue: GenerationQueue
+    metrics: Metrics
     owner: str | None
     client: str
 
@@ -55,7 +58,12 @@ class Turns:
             turn = self.assistant.stream(question, conversation_id, owner=self.owner, keep=keep)
             async with aclosing(turn) as events:
                 async for event in events:
+                    if isinstance(event, Done):
+                        self.metrics.answered(event.answer, self.owner or "", ticket.waited_seconds)
                     yield event
+        except UpstreamError:
+            self.metrics.failed()
+            raise
         finally:
             self.queue.leave(ticket)
 
@@ -83,7 +91,7 @@ class Turns:
 async def _turns(request: Request) -> Turns:
     state, peer = request.app.state, request.client
     client = request.headers.get("x-client-id") or (peer.host if peer else "")
-    return Turns(request, state.assistant, state.queue, request.state.caller, client)
+    return Turns(request, state.assistant, state.queue, state.metrics, request.state.caller, client)
 
 
 TheTurns = Annotated[Turns, Depends(_turns)]

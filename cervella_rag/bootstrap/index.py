@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 
 def load_settings(**overrides: object) -> Settings:
     """Read the settings. See `load_settings`."""
+    import stamina.instrumentation as stamina
+
     from cervella_rag.settings import load_settings as load
 
+    # Left alone, it would tell of a second try on stdout, where results go.
+    stamina.set_on_retry_hooks((stamina.LoggingOnRetryHook,))
     return load(**overrides)
 
 
