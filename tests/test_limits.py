@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from cervella_rag import bootstrap
 from cervella_rag.api.generation_queue import GenerationQueue, QueueBounds, Ticket
+from cervella_rag.api.keys import Keys
 from cervella_rag.api.limits import RequestLimits
 from cervella_rag.errors import InvalidSettingError, QueueFullError, RateLimitedError
 
@@ -185,6 +186,16 @@ def test_a_conversation_belongs_to_its_key(serve: Served) -> None:
     assert client.get("/v1/conversations", headers=headers("agente")).json() == {"conversations": []}
     assert len(client.get(path, headers=headers("rafa")).json()["turns"]) == 1
     assert client.delete(path, headers=headers("rafa")).status_code == 204
+
+
+def test_a_door_left_open_by_mistake_shows_nobody_elses(
+    serve: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = serve()
+    client.post("/v1/chat", json=ASK, headers=headers("rafa"))
+    monkeypatch.setattr(Keys, "needs_key", lambda *_: False)
+    assert_problem(client.get("/v1/conversations"), 401, "key_refused")
+    assert_problem(client.post("/v1/chat", json=ASK), 401, "key_refused")
 
 
 def test_pages_may_do_only_what_is_theirs(serve: Served) -> None:

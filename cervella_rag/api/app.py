@@ -105,6 +105,7 @@ def create_app(  # noqa: PLR0913 - the parts of a server, each named where it is
     app.state.assistant = assistant
     app.state.jobs = jobs
     app.state.embedder = embedder
+    app.state.has_keys = bool(settings.keys)
     app.state.limits = RequestLimits(settings.chat_per_minute, settings.search_per_minute)
     app.state.queue = queue = GenerationQueue(_bounds(settings))
     app.state.metrics = metrics = Metrics(queue)

@@ -10,6 +10,7 @@ from cervella_rag.api.jobs import IndexJobs
 from cervella_rag.api.metrics import Metrics
 from cervella_rag.api.schemas import Problem
 from cervella_rag.chat.assistant import Assistant
+from cervella_rag.errors import KeyRefusedError
 from cervella_rag.protocols import Embedder
 from cervella_rag.retrieval.retriever import Retriever
 
@@ -43,8 +44,15 @@ async def _jobs(request: Request) -> IndexJobs:
 
 
 async def owner(request: Request) -> str | None:
-    """Return the name of the key that asks; None where there are no keys, and everything is everybody's."""
-    return cast("str | None", request.state.caller)
+    """Return the name of the key that asks; None where there are no keys, and everything is everybody's.
+
+    Raises:
+        KeyRefusedError: There are keys and the request carries none: a door that should not stand open.
+    """
+    name = cast("str | None", request.state.caller)
+    if name is None and request.app.state.has_keys:
+        raise KeyRefusedError
+    return name
 
 
 TheOwner = Annotated[str | None, Depends(owner)]

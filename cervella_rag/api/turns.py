@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 from cervella_rag.api.generation_queue import GenerationQueue
 from cervella_rag.api.leaving import until_left
 from cervella_rag.api.metrics import Metrics
+from cervella_rag.api.parts import TheOwner
 from cervella_rag.chat.assistant import Assistant
 from cervella_rag.domain import Answer, Done, Event, Question, Status
 from cervella_rag.errors import UpstreamError
@@ -88,10 +89,10 @@ class Turns:
         return await until_left(self.request, joined())
 
 
-async def _turns(request: Request) -> Turns:
+async def _turns(request: Request, owner: TheOwner) -> Turns:
     state, peer = request.app.state, request.client
     client = request.headers.get("x-client-id") or (peer.host if peer else "")
-    return Turns(request, state.assistant, state.queue, state.metrics, request.state.caller, client)
+    return Turns(request, state.assistant, state.queue, state.metrics, owner, client)
 
 
 TheTurns = Annotated[Turns, Depends(_turns)]
