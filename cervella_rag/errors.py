@@ -37,7 +37,11 @@ CervellaError
 │   ├── TurnUnknownError
 │   ├── ProposalUnknownError
 │   ├── ProposalSpentError
-│   └── MemoryPathTakenError
+│   ├── MemoryPathTakenError
+│   ├── PersonaUnknownError
+│   ├── EmbedderAbsentError
+│   ├── RateLimitedError
+│   └── QueueFullError
 └── UpstreamError           a part she depends on: the store, the embedder, another writer, a voice
     ├── IndexLockedError
     ├── IndexOvertakenError
@@ -320,6 +324,33 @@ class MemoryPathTakenError(RequestError):
 
     code: ClassVar[str] = "memory_path_taken"
     status: ClassVar[int] = 409
+
+
+class PersonaUnknownError(RequestError):
+    """A client of the OpenAI wire asks for a model that is no persona."""
+
+    code: ClassVar[str] = "model_not_found"
+    status: ClassVar[int] = 404
+
+
+class EmbedderAbsentError(RequestError):
+    """Vectors are asked of an installation that searches by words alone."""
+
+    code: ClassVar[str] = "embedder_absent"
+
+
+class RateLimitedError(RequestError):
+    """A key has asked as often as it may in a minute."""
+
+    code: ClassVar[str] = "rate_limited"
+    status: ClassVar[int] = 429
+
+
+class QueueFullError(RequestError):
+    """As many questions of a key wait for an answer as may, or one has waited too long."""
+
+    code: ClassVar[str] = "queue_full"
+    status: ClassVar[int] = 429
 
 
 class UpstreamError(CervellaError):

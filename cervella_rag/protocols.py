@@ -319,9 +319,14 @@ class PromptWriter(Protocol):
 
 
 class ConversationStore(Protocol):
-    """Keeps what was said."""
+    """Keeps what was said.
 
-    async def begin(self, turn: Turn) -> str:
+    A conversation belongs to the owner who began it, the name of a key; to others it is not there. An
+    owner of None is whoever works on this machine: everything is theirs, and what they begin is nobody
+    else's.
+    """
+
+    async def begin(self, turn: Turn, owner: str | None = None) -> str:
         """Start a conversation with its first turn; return its id.
 
         Raises:
@@ -329,7 +334,7 @@ class ConversationStore(Protocol):
         """
         ...
 
-    async def read(self, conversation_id: str) -> Conversation:
+    async def read(self, conversation_id: str, owner: str | None = None) -> Conversation:
         """Return a conversation with its turns.
 
         Raises:
@@ -338,7 +343,7 @@ class ConversationStore(Protocol):
         """
         ...
 
-    async def append(self, conversation_id: str, turn: Turn) -> None:
+    async def append(self, conversation_id: str, turn: Turn, owner: str | None = None) -> None:
         """Add a turn.
 
         Raises:
@@ -347,11 +352,19 @@ class ConversationStore(Protocol):
         """
         ...
 
-    async def list(self, limit: int) -> tuple[ConversationInfo, ...]:
+    async def list(self, limit: int, owner: str | None = None) -> tuple[ConversationInfo, ...]:
         """Return the newest conversations, newest first."""
         ...
 
-    async def delete(self, conversation_id: str) -> None:
+    async def check(self) -> None:
+        """Make sure that a turn could be kept now.
+
+        Raises:
+            ConversationStoreError: It could not.
+        """
+        ...
+
+    async def delete(self, conversation_id: str, owner: str | None = None) -> None:
         """Remove a conversation with its turns.
 
         Raises:

@@ -351,6 +351,41 @@ class APISettings(_Group):
     )
     max_body_bytes: int = Field(1_000_000, ge=1000, description="Largest request body, in bytes.")
     ping_seconds: float = Field(15.0, gt=0, description="Silence before a comment keeps a stream open.")
+    chat_per_minute: int = Field(10, ge=1, description="Answers a key may ask for in a minute.")
+    search_per_minute: int = Field(120, ge=1, description="Other requests of a key in a minute.")
+    generations: int = Field(4, ge=1, le=256, description="Answers made at once, of all keys.")
+    generations_per_key: int = Field(2, ge=1, le=256, description="Answers made at once, of one key.")
+    waiting_per_key: int = Field(
+        32, ge=1, le=10_000, description="Questions of one key (or of all, without keys) that may wait."
+    )
+    waiting_seconds: float = Field(300.0, gt=0, description="Longest wait of a question for its turn.")
+    read_seconds: float = Field(
+        30.0, gt=0, description="Longest wait for a request to arrive, or for the next part of its body."
+    )
+    write_seconds: float = Field(
+        30.0, gt=0, description="Longest wait for a client to take what it is sent, before it is left."
+    )
+    max_connections: int = Field(
+        1000, ge=10, le=100_000, description="Connections at once; beyond, the longest idle one is closed."
+    )
+    cors_origins: list[str] = Field(
+        [],
+        description="Web pages of other servers that may ask, as `https://name:port`; none by default.",
+    )
+    openai_footer: bool = Field(
+        False,
+        description="Answers on the OpenAI wire end with their sources as text, for front ends that show"
+        " nothing else; a request's own `footer` wins.",
+    )
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: list[str]) -> list[str]:
+        for origin in value:
+            # "*" would let any page that is open in the browser read the memory.
+            if not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+", origin):
+                raise ValueError(f"{origin!r} is no origin: scheme://name, perhaps with :port")
+        return value
 
     @field_validator("keys", mode="before")
     @classmethod
@@ -374,6 +409,22 @@ class APISettings(_Group):
                     f"the key named {name!r} needs {_SHORTEST_KEY} plain characters or more, no blanks"
                 )
         return value
+
+
+class LogSettings(_Group):
+    """What `serve` writes to stderr."""
+
+    format: Literal["auto", "json", "console"] = Field(
+        "auto", description="`auto`: lines for people on a terminal, JSON elsewhere."
+    )
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least level. INFO has a line a request, and never what was asked or said."
+    )
+    otlp_url: OptionalAddress = Field(
+        None,
+        description="OpenTelemetry collector that is told of every request, with its path:"
+        " `http://127.0.0.1:4318/v1/traces`. Needs the extra `otel`.",
+    )
 
 
 class Settings(BaseSettings):
@@ -404,6 +455,7 @@ class Settings(BaseSettings):
     conversations: ConversationSettings = ConversationSettings()
     costs: CostSettings = CostSettings()
     api: APISettings = APISettings()
+    log: LogSettings = LogSettings()
 
     @classmethod
     def settings_customise_sources(

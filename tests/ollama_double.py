@@ -129,12 +129,18 @@ class OllamaDouble:
         self._connections: list[tuple[asyncio.Task[None], asyncio.StreamWriter]] = []
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
-        self.url = "http://127.0.0.1:{1}".format(*self._server.sockets[0].getsockname())
+        await self.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
+
+    async def start(self, port: int = 0) -> None:
+        """Listen; on the port that it had, where it comes back."""
+        self._connections.clear()
+        self._server = await asyncio.start_server(self._connect, "127.0.0.1", port)
+        self.port = int(self._server.sockets[0].getsockname()[1])
+        self.url = f"http://127.0.0.1:{self.port}"
 
     async def stop(self) -> None:
         """Be killed: connections are closed without an end, and nobody listens any more."""

@@ -168,9 +168,12 @@ def _failed(status: int, error: str) -> Response:
 
 
 @contextmanager
-def qdrant_double(key: str = "", version: str = "1.20.0") -> Iterator[QdrantDouble]:
-    """Serve a double on a free port of the loopback."""
-    double = QdrantDouble(key, version)
+def qdrant_double(
+    key: str = "", version: str = "1.20.0", again: QdrantDouble | None = None
+) -> Iterator[QdrantDouble]:
+    """Serve a double on a free port of the loopback, or one that was served before where it was."""
+    double = again or QdrantDouble(key, version)
+    port = int(again.url.rpartition(":")[2]) if again else 0
     app = FastAPI()
 
     @app.middleware("http")
@@ -185,7 +188,7 @@ def qdrant_double(key: str = "", version: str = "1.20.0") -> Iterator[QdrantDoub
         path = request.url.path
         return await to_thread.run_sync(double.answer, request.method, path, body)
 
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", lifespan="off"))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

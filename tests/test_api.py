@@ -71,7 +71,7 @@ def test_not_ready_without_an_index_and_says_why(empty: TestClient) -> None:
 
 def test_search_gives_hits_of_the_promised_shape(client: TestClient) -> None:
     body = client.post("/v1/search", json={"question": "forno a legna", "top_k": 2}).json()
-    assert set(body) == {"hits", "enough", "closest", "understood", "exact", "index", "took_ms"}
+    assert set(body) == {"hits", "enough", "closest", "understood", "exact", "index", "took_ms", "degraded"}
     assert body["index"] == {"generation": 1, "documents": 8, "chunks": 7}
     hit = body["hits"][0]
     assert hit["path"] == "memoria/decisioni/20260110_SCELTA_DEL_FORNO.md"

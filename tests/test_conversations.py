@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import stat
 from collections.abc import Coroutine
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -105,3 +107,44 @@ def test_a_damaged_file_is_told(conversations: SQLConversationStore, tmp_path: P
     (tmp_path / "home" / "conversations.sqlite").write_bytes(b"not a database, by far not one" * 100)
     with pytest.raises(ConversationStoreError, match="not a database"):
         run(conversations.list(10))
+
+
+def test_an_owners_conversations_are_nobody_elses(conversations: SQLConversationStore) -> None:
+    mine, unowned = run(conversations.begin(turn(1), "rafa")), run(conversations.begin(turn(2)))
+    for owner in ("agente", ""):
+        for task in (conversations.read(mine, owner), conversations.delete(unowned, owner)):
+            with pytest.raises(ConversationUnknownError):
+                run(task)
+        with pytest.raises(ConversationUnknownError):
+            run(conversations.append(mine, turn(3), owner))
+        assert run(conversations.list(10, owner)) == ()
+    assert [info.conversation_id for info in run(conversations.list(10, "rafa"))] == [mine]
+    assert len(run(conversations.list(10))) == 2  # whoever works on this machine
+
+
+def test_a_file_of_before_keys_is_brought_along(
+    conversations: SQLConversationStore, tmp_path: Path
+) -> None:
+    old = run(conversations.begin(turn(1)))
+    path = tmp_path / "home" / "conversations.sqlite"
+    with closing(sqlite3.connect(path)) as file:
+        file.executescript("ALTER TABLE conversations DROP COLUMN owner; PRAGMA user_version = 0")
+
+    async def all_at_once() -> list[str]:
+        stores = [SQLConversationStore(path) for _ in range(8)]
+        return await asyncio.gather(
+            *(store.begin(replace(turn(2), turn_id=str(n)), "rafa") for n, store in enumerate(stores))
+        )
+
+    assert len(set(run(all_at_once()))) == 8
+    assert run(conversations.read(old)).turns == (turn(1),)
+    assert len(run(conversations.list(10, "rafa"))) == 8
+
+
+def test_a_file_that_vanishes_under_a_server_is_made_again(
+    conversations: SQLConversationStore, tmp_path: Path
+) -> None:
+    run(conversations.begin(turn(1)))
+    for part in (tmp_path / "home").glob("conversations.sqlite*"):
+        part.unlink()
+    assert run(conversations.read(run(conversations.begin(turn(1))))).turns == (turn(1),)

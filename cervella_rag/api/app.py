@@ -4,66 +4,85 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends, FastAPI, Query, Request
-from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from fastapi import APIRouter, FastAPI, Query
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
+from starlette.datastructures import Headers
+from starlette.types import Scope
 
 from cervella_rag import __version__
-from cervella_rag.api import memory, problems, rooms, sse
+from cervella_rag.api import chat, earlier, health, memory, openai_wire, problems, rooms
+from cervella_rag.api.generation_queue import GenerationQueue, QueueBounds
 from cervella_rag.api.jobs import IndexJobs
-from cervella_rag.api.keys import Keys
-from cervella_rag.api.leaving import until_left
-from cervella_rag.api.middleware import RequestContext
+from cervella_rag.api.limits import COUNTED_AS_SEARCH, RequestLimits
+from cervella_rag.api.metrics import Metrics
+from cervella_rag.api.middleware import Guard, RequestContext, TransferLimits
+from cervella_rag.api.parts import (
+    COMMON,
+    UNKNOWN,
+    TheAssistant,
+    TheJobs,
+    TheMetrics,
+    TheOwner,
+    TheRetriever,
+)
 from cervella_rag.api.schemas import (
-    AnswerModel,
-    ChatRequest,
     ConversationCard,
     ConversationList,
     ConversationModel,
-    HealthModel,
     JobModel,
     JobStarted,
-    PartModel,
-    Problem,
-    ReadyModel,
     SearchRequest,
     SearchResponse,
     StatsModel,
-    VoiceModel,
 )
 from cervella_rag.chat.assistant import Assistant
 from cervella_rag.errors import CervellaError
 from cervella_rag.memory.exact.facts import ExactFacts
+from cervella_rag.protocols import Embedder
 from cervella_rag.retrieval.retriever import Retriever
 from cervella_rag.retrieval.stats import count
 from cervella_rag.settings import APISettings
 
+if TYPE_CHECKING:
+    from cervella_rag.api.tracing import Tracing
+
 _log = logging.getLogger(__name__)
-_PAGE = Path(__file__).parent / "page"
+_METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "OPTIONS"})
+_OFTEN = frozenset({"/health", "/health/ready", "/metrics"})
+"""Asked every few seconds by machines."""
 
-_PROBLEM: dict[str, Any] = {"model": Problem, "content": {"application/problem+json": {}}}
-_UNKNOWN: dict[int | str, dict[str, Any]] = {404: _PROBLEM}
-
-_LEFT = 499
-"""What a server answers a client that has closed the connection; nobody reads it."""
-
-router = APIRouter(
-    responses={401: _PROBLEM, 422: _PROBLEM, 503: _PROBLEM},
-)
+router = APIRouter(responses=COMMON, dependencies=[COUNTED_AS_SEARCH])
 
 
-def create_app(
-    settings: APISettings, retriever: Retriever, assistant: Assistant, jobs: IndexJobs, exact: ExactFacts
+def create_app(  # noqa: PLR0913 - the parts of a server, each named where it is put in
+    settings: APISettings,
+    retriever: Retriever,
+    assistant: Assistant,
+    jobs: IndexJobs,
+    exact: ExactFacts,
+    *,
+    embedder: Embedder | None = None,
+    tracing: Tracing | None = None,
 ) -> FastAPI:
-    """Put the routes together with what they serve."""
+    """Put the routes together with what they serve.
+
+    Args:
+        settings: Of the door.
+        retriever: Finds passages.
+        assistant: Answers.
+        jobs: Re-indexes.
+        exact: Counts and looks up in the files as they are.
+        embedder: Makes vectors for others; None where words alone are searched.
+        tracing: Is told of every request, where a collector is configured.
+    """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -74,6 +93,8 @@ def create_app(
         jobs.end()
         await asyncio.gather(warming, waking, return_exceptions=True)
         await assistant.aclose()
+        if tracing:
+            await to_thread.run_sync(tracing.close)
 
     app = FastAPIOffline(
         title="Cervella",
@@ -86,19 +107,56 @@ def create_app(
     app.state.assistant = assistant
     app.state.jobs = jobs
     app.state.exact = exact
+    app.state.embedder = embedder
+    app.state.has_keys = bool(settings.keys)
+    app.state.limits = RequestLimits(settings.chat_per_minute, settings.search_per_minute)
+    app.state.queue = queue = GenerationQueue(_bounds(settings))
+    app.state.metrics = metrics = Metrics(queue)
+    app.state.openai_footer = settings.openai_footer
     app.state.ping_seconds = settings.ping_seconds
     problems.install(app)
-    app.include_router(router)
-    app.include_router(memory.router)
+    for part in (health.router, router, chat.router, memory.router, openai_wire.router, earlier.router):
+        app.include_router(part)
     rooms.install(app)
-    app.mount("/page", StaticFiles(directory=_PAGE), name="page")
+    app.mount("/page", StaticFiles(directory=health.PAGE), name="page")
     app.add_middleware(
         RequestContext,
-        keys=Keys(settings.keys),
-        allowed_hosts=settings.allowed_hosts,
-        max_body_bytes=settings.max_body_bytes,
+        guard=Guard.of(settings),
+        limits=TransferLimits.of(settings),
+        observe=partial(_observe, metrics, tracing),
     )
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["authorization", "x-api-key", "content-type", "x-client-id"],
+            expose_headers=["x-request-id", "retry-after"],
+        )
     return app
+
+
+def _bounds(settings: APISettings) -> QueueBounds:
+    """Return the queue's bounds; where there are no keys, nobody has to be kept from taking all places."""
+    return QueueBounds(
+        total=settings.generations,
+        per_key=settings.generations_per_key if settings.keys else settings.generations,
+        waiting_per_key=settings.waiting_per_key,
+        patience_seconds=settings.waiting_seconds,
+    )
+
+
+def _observe(metrics: Metrics, tracing: Tracing | None, scope: Scope, status: int, seconds: float) -> None:
+    """Count a request and log it: by its route, because a path may hold anything."""
+    route = getattr(scope.get("route"), "path", "") or "unknown"
+    method = scope["method"] if scope["method"] in _METHODS else "other"
+    key = scope["state"]["caller"] or ""
+    metrics.request(route, method, status, key, seconds)
+    extra: dict[str, str | int] = {"route": route, "method": method, "status": status, "key": key}
+    if tracing:
+        tracing.request(extra, seconds, Headers(scope=scope))
+    level = logging.DEBUG if route in _OFTEN and status < 400 else logging.INFO
+    _log.log(level, "request", extra={**extra, "milliseconds": round(seconds * 1000, 1)})
 
 
 def _warm(retriever: Retriever) -> None:
@@ -110,105 +168,35 @@ def _warm(retriever: Retriever) -> None:
         _log.warning("%s", error)
 
 
-def _retriever(request: Request) -> Retriever:
-    return cast(Retriever, request.app.state.retriever)
-
-
-def _assistant(request: Request) -> Assistant:
-    return cast(Assistant, request.app.state.assistant)
-
-
-def _jobs(request: Request) -> IndexJobs:
-    return cast(IndexJobs, request.app.state.jobs)
-
-
-TheRetriever = Annotated[Retriever, Depends(_retriever)]
-TheAssistant = Annotated[Assistant, Depends(_assistant)]
-TheJobs = Annotated[IndexJobs, Depends(_jobs)]
-
-
-@router.get("/", include_in_schema=False)
-async def page() -> FileResponse:
-    """Show the chat page."""
-    return FileResponse(_PAGE / "index.html")
-
-
-@router.get("/health")
-async def health() -> HealthModel:
-    """Tell that the process is alive."""
-    return HealthModel()
-
-
-@router.get("/health/ready", responses={503: {"model": ReadyModel}})
-async def ready(request: Request, retriever: TheRetriever, assistant: TheAssistant) -> Response:
-    """Tell whether she can answer; 503 with the reason of each part until she can."""
-    language = problems.language(request)
-    parts = {
-        "index": await to_thread.run_sync(_part, retriever.reader, language),
-        "embedder": await to_thread.run_sync(_part, retriever.warm, language),
-    }
-    voices = await assistant.voices.states(language)
-    speaking = next((voice for voice in voices if voice.ready), None)
-    detail = f"{speaking.mode} {speaking.model}".strip() if speaking else voices[-1].detail
-    parts["voice"] = PartModel(ready=speaking is not None, detail=detail)
-    is_ready = all(part.ready for part in parts.values())
-    status = "not_ready" if not is_ready else "ready" if speaking is voices[0] else "degraded"
-    shown = [VoiceModel.model_validate(voice) for voice in voices]
-    body = ReadyModel(status=status, parts=parts, voices=shown)
-    return JSONResponse(body.model_dump(), 200 if is_ready else 503)
-
-
-def _part(check: Callable[[], object], language: str) -> PartModel:
-    try:
-        check()
-    except CervellaError as error:
-        return PartModel(ready=False, detail=error.text(language))
-    return PartModel(ready=True, detail="ok")
-
-
 @router.post("/v1/search")
-def search(request: SearchRequest, retriever: TheRetriever) -> SearchResponse:
+def search(
+    request: SearchRequest, retriever: TheRetriever, metrics: TheMetrics, owner: TheOwner
+) -> SearchResponse:
     """Find passages; no model is asked."""
     retrieval = retriever.retrieve(request.to_domain(), top_k=request.top_k)
+    metrics.searched(retrieval, owner or "")
     return SearchResponse.of(retrieval)
-
-
-@router.post("/v1/chat", response_model=AnswerModel, responses=_UNKNOWN)
-async def chat(body: ChatRequest, request: Request, assistant: TheAssistant) -> Response | AnswerModel:
-    """Answer a message: one JSON object, or server-sent events where `stream` is true."""
-    question = body.to_domain()
-    if not body.stream:
-        answer = await until_left(request, assistant.reply(question, body.conversation_id))
-        return AnswerModel.of(answer) if answer else Response(status_code=_LEFT)
-    events = assistant.stream(question, body.conversation_id)
-    first = await anext(events)  # what fails before it still gets its own status
-    describe = partial(problems.describe, request)
-    return StreamingResponse(
-        sse.stream(first, events, request.app.state.ping_seconds, describe),
-        media_type="text/event-stream",
-        headers={"cache-control": "no-store", "x-accel-buffering": "no"},
-    )
 
 
 @router.get("/v1/conversations")
 async def conversations(
-    assistant: TheAssistant, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+    assistant: TheAssistant, owner: TheOwner, limit: Annotated[int, Query(ge=1, le=1000)] = 100
 ) -> ConversationList:
     """List the newest conversations."""
-    found = await assistant.conversations.list(limit)
+    found = await assistant.conversations.list(limit, owner)
     return ConversationList(conversations=[ConversationCard.model_validate(card) for card in found])
 
 
-@router.get("/v1/conversations/{conversation_id}", responses=_UNKNOWN)
-async def conversation(conversation_id: str, assistant: TheAssistant) -> ConversationModel:
+@router.get("/v1/conversations/{conversation_id}", responses=UNKNOWN)
+async def conversation(conversation_id: str, assistant: TheAssistant, owner: TheOwner) -> ConversationModel:
     """Return a conversation with its turns."""
-    return ConversationModel.of(await assistant.conversations.read(conversation_id))
+    return ConversationModel.of(await assistant.conversations.read(conversation_id, owner))
 
 
-@router.delete("/v1/conversations/{conversation_id}", status_code=204, responses=_UNKNOWN)
-async def forget_conversation(conversation_id: str, assistant: TheAssistant) -> None:
+@router.delete("/v1/conversations/{conversation_id}", status_code=204, responses=UNKNOWN)
+async def forget_conversation(conversation_id: str, assistant: TheAssistant, owner: TheOwner) -> None:
     """Remove a conversation with its turns."""
-    await assistant.conversations.delete(conversation_id)
+    await assistant.conversations.delete(conversation_id, owner)
 
 
 @router.post("/v1/index", status_code=202)

@@ -21,21 +21,23 @@ class Keys:
     """
 
     def __init__(self, keys: Mapping[str, SecretStr]) -> None:
-        self._digests = [_digest(key.get_secret_value()) for key in keys.values()]
+        self._digests = {name: _digest(key.get_secret_value()) for name, key in keys.items()}
 
-    def may_pass(self, path: str, headers: Headers) -> bool:
-        """Tell whether a request may be answered: its path needs no key, or its key is known."""
-        if not self._digests or path in _OPEN or path.startswith(_OPEN_FOLDERS):
-            return True
+    def needs_key(self, path: str) -> bool:
+        """Tell whether only those who have a key may have what is there."""
+        return bool(self._digests) and path not in _OPEN and not path.startswith(_OPEN_FOLDERS)
+
+    def name(self, headers: Headers) -> str | None:
+        """Return the name of the key that a request carries; None for none, an unknown one or several."""
         given = {*headers.getlist("x-api-key"), *map(_bearer, headers.getlist("authorization"))} - {""}
         # Two different keys are a mistake or a trick: which of them counts is not for us to guess.
-        return len(given) == 1 and self._is_known(given.pop())
+        return self._known(given.pop()) if len(given) == 1 else None
 
-    def _is_known(self, key: str) -> bool:
+    def _known(self, key: str) -> str | None:
         """Compare with every key, so that time does not tell which one was nearly it."""
         digest = _digest(key)
-        matches = [hmac.compare_digest(digest, known) for known in self._digests]
-        return any(matches)
+        matches = [name for name, known in self._digests.items() if hmac.compare_digest(digest, known)]
+        return matches[0] if matches else None
 
 
 def _bearer(header: str) -> str:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Literal, cast
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from cervella_rag.api.schemas import ExactModel, FiltersModel, Problem
+from cervella_rag.api.limits import COUNTED_AS_SEARCH
+from cervella_rag.api.parts import COMMON, UNKNOWN
+from cervella_rag.api.schemas import ExactModel, FiltersModel
 from cervella_rag.memory.exact.facts import ExactFacts
 from cervella_rag.memory.exact.files import LONGEST_PATH
 from cervella_rag.memory.exact.patterns import LONGEST_PATTERN, Pattern
 
-_PROBLEM: dict[str, Any] = {"model": Problem, "content": {"application/problem+json": {}}}
-
-router = APIRouter(
-    prefix="/v1/memory",
-    responses={401: _PROBLEM, 404: _PROBLEM, 422: _PROBLEM, 503: _PROBLEM},
-)
+router = APIRouter(prefix="/v1/memory", responses={**COMMON, **UNKNOWN}, dependencies=[COUNTED_AS_SEARCH])
 
 
 def _exact(request: Request) -> ExactFacts:

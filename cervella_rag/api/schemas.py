@@ -233,6 +233,7 @@ class SearchResponse(BaseModel):
     exact: ExactModel | None = None
     index: IndexInfoModel
     took_ms: float
+    degraded: list[str] = Field([], description="Parts that failed and were done without: `embedder`.")
 
     @classmethod
     def of(cls, retrieval: Retrieval) -> SearchResponse:
@@ -245,6 +246,7 @@ class SearchResponse(BaseModel):
             exact=ExactModel.of(retrieval.exact) if retrieval.exact else None,
             index=IndexInfoModel.model_validate(retrieval.index),
             took_ms=retrieval.took_ms,
+            degraded=list(retrieval.degraded),
         )
 
 
@@ -283,6 +285,9 @@ class AnswerModel(_FromAttributes):
     usage: dict[str, int]
     timings_ms: dict[str, float]
     provenance: dict[str, Any]
+    degraded: list[str] = Field(
+        [], description="Parts that failed and were done without: `embedder`, `voice`, `conversations`."
+    )
 
     @classmethod
     def of(cls, answer: Answer) -> AnswerModel:
@@ -409,7 +414,10 @@ class VoiceModel(_FromAttributes):
 
 
 class ReadyModel(BaseModel):
-    """Whether she can answer, part by part; "degraded" where the first voice is not the one that speaks."""
+    """Whether she can answer, part by part; "degraded" where a part is done without.
+
+    That is: another than the first voice speaks, words alone are searched, or turns cannot be kept.
+    """
 
     status: Literal["ready", "degraded", "not_ready"]
     parts: dict[str, PartModel]

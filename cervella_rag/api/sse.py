@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import Any
+from typing import Any, Protocol
 
 from cervella_rag.api.schemas import AnswerModel, CitationModel
 from cervella_rag.domain import Done, Event, Sources, Status, Token
@@ -15,30 +15,61 @@ _log = logging.getLogger(__name__)
 _PING = b": ping\n\n"
 
 
-def encode(event: Event) -> bytes:
-    """Return one event as it goes over the wire."""
-    match event:
-        case Status(stage, done, total):
-            return _frame("status", {"stage": stage, "done": done, "total": total})
-        case Sources(citations):
-            sources = [CitationModel.of(citation).model_dump() for citation in citations]
-            return _frame("sources", {"sources": sources})
-        case Token(text):
-            return _frame("token", {"text": text})
-        case Done(answer):
-            return _frame("done", AnswerModel.of(answer).model_dump())
+class Frames(Protocol):
+    """How a turn's events look on a wire."""
+
+    def event(self, event: Event) -> bytes:
+        """Return one event, b"" for one that is not shown."""
+        ...
+
+    def error(self, error: Exception) -> bytes:
+        """Return the last event of a turn that failed."""
+        ...
+
+
+class OwnFrames:
+    """Our own wire: `status`, `sources`, `token`, `done` or `error`.
+
+    Args:
+        describe: Exception to the error object.
+    """
+
+    def __init__(self, describe: Callable[[Exception], dict[str, Any]]) -> None:
+        self._describe = describe
+
+    def event(self, event: Event) -> bytes:
+        """See `Frames`."""
+        match event:
+            case Status(stage, done, total):
+                return _frame("status", {"stage": stage, "done": done, "total": total})
+            case Sources(citations):
+                sources = [CitationModel.of(citation).model_dump() for citation in citations]
+                return _frame("sources", {"sources": sources})
+            case Token(text):
+                return _frame("token", {"text": text})
+            case Done(answer):
+                return _frame("done", AnswerModel.of(answer).model_dump())
+
+    def error(self, error: Exception) -> bytes:
+        """See `Frames`."""
+        return _frame("error", self._describe(error))
 
 
 def _frame(name: str, data: dict[str, Any]) -> bytes:
+    return f"event: {name}\n".encode() + data_frame(data)
+
+
+def data_frame(data: dict[str, Any]) -> bytes:
+    """Return an object as one server-sent event without a name."""
     # Escaped to ASCII: the separators U+2028 and U+2029 end a line for some readers.
-    return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
+    return f"data: {json.dumps(data)}\n\n".encode()
 
 
 async def stream(
     first: Event,
     rest: AsyncGenerator[Event],
     ping_seconds: float,
-    describe: Callable[[Exception], dict[str, Any]],
+    frames: Frames,
 ) -> AsyncIterator[bytes]:
     """Yield the frames of a turn; an error becomes the last event.
 
@@ -48,23 +79,23 @@ async def stream(
         first: The event that was waited for before answering 200.
         rest: The events after it.
         ping_seconds: Longest silence.
-        describe: Exception to the error object.
+        frames: How they look.
     """
     waiting = asyncio.ensure_future(anext(rest))
     try:
-        yield encode(first)
+        yield frames.event(first)
         while True:
             done, _ = await asyncio.wait({waiting}, timeout=ping_seconds)
             if not done:
                 yield _PING
                 continue
-            yield encode(waiting.result())
+            yield frames.event(waiting.result())
             waiting = asyncio.ensure_future(anext(rest))
     except StopAsyncIteration:
         return
     except Exception as error:  # noqa: BLE001 - the status is sent: only the stream can tell it
         _log.exception("a stream failed")
-        yield _frame("error", describe(error))
+        yield frames.error(error)
     finally:
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)

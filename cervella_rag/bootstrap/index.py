@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 
 def load_settings(**overrides: object) -> Settings:
     """Read the settings. See `load_settings`."""
+    import stamina.instrumentation as stamina
+
     from cervella_rag.settings import load_settings as load
 
+    # Left alone, it would tell of a second try on stdout, where results go.
+    stamina.set_on_retry_hooks((stamina.LoggingOnRetryHook,))
     return load(**overrides)
 
 
@@ -201,9 +205,20 @@ def make_retriever(
     shared: Embedder | None = None,
     store: VectorStore | None = None,
     exact: ExactFacts | None = None,
+    *,
+    strict: bool = False,
 ) -> Retriever:
-    """Return what finds hits; `shared`, `store` and `exact` are there already."""
+    """Return what finds hits.
+
+    Args:
+        settings: What is configured.
+        shared: An embedder that is there already.
+        store: A store that is there already.
+        exact: What counts in the files, if it is there already.
+        strict: An embedder that fails is an error; else words alone are searched, which is told.
+    """
     from cervella_rag.retrieval.retriever import Retriever, RetrieverOptions
+    from cervella_rag.vectors.resting import RestingEmbedder
 
     options = RetrieverOptions(
         home=str(settings.home),
@@ -214,10 +229,14 @@ def make_retriever(
         question_characters=settings.retrieval.question_characters,
         language=locale_language(),
         redaction=make_redactor(settings).name,
+        words_alone=not strict,
     )
     store = store or make_store(settings)
     facts = exact or make_exact(settings, store)
-    return Retriever(store, shared or make_embedder(settings), options, facts.answer)
+    embedder = shared or make_embedder(settings)
+    if embedder is not None:
+        embedder = RestingEmbedder(embedder, settings.llm.rest_seconds)
+    return Retriever(store, embedder, options, facts.answer)
 
 
 def make_exact(settings: Settings, store: VectorStore | None = None) -> ExactFacts:

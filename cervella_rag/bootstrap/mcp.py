@@ -75,17 +75,23 @@ def serve_mcp_over_http(settings: Settings, port: int, announce: Callable[[str, 
     """
     import uvicorn
 
-    from cervella_rag.api.keys import Keys
-    from cervella_rag.api.middleware import RequestContext
+    from cervella_rag.api.connections import drop_silent_peers, patient_protocol
+    from cervella_rag.api.middleware import Guard, RequestContext, TransferLimits
     from cervella_rag.bootstrap.server import listen
 
     listening = listen(HOST, port)
+    drop_silent_peers(listening, settings.api.write_seconds)
     app = RequestContext(
         make_mcp_server(settings).streamable_http_app(host=HOST),
-        keys=Keys(settings.api.keys),
-        allowed_hosts=settings.api.allowed_hosts,
-        max_body_bytes=settings.api.max_body_bytes,
+        guard=Guard.of(settings.api),
+        limits=TransferLimits.of(settings.api),
+        observe=lambda *_: None,
     )
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
+    config = uvicorn.Config(
+        app,
+        http=patient_protocol(settings.api.read_seconds, settings.api.max_connections),
+        log_level="warning",
+        timeout_graceful_shutdown=5,
+    )
     announce(HOST, port)
     uvicorn.Server(config).run(sockets=[listening])

@@ -17,11 +17,12 @@ from cervella_rag.bootstrap.index import (
 )
 from cervella_rag.bootstrap.rooms import furnish
 from cervella_rag.bootstrap.voices import make_assistant
-from cervella_rag.errors import HostRefusedError, PortTakenError
+from cervella_rag.errors import ExtraMissingError, HostRefusedError, PortTakenError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from cervella_rag.api.tracing import Tracing
     from cervella_rag.domain import IndexReport
     from cervella_rag.protocols import VectorStore
     from cervella_rag.settings import Settings
@@ -40,9 +41,20 @@ def make_app(settings: Settings) -> FastAPI:
     if settings.memory.watch:
         jobs.watch(lambda run, stop: _watch_in_server(settings, store, run, stop))
     assistant = make_assistant(settings, retriever, stays=True)
-    app = create_app(settings.api, retriever, assistant, jobs, exact)
+    tracing = _make_tracing(settings)
+    app = create_app(settings.api, retriever, assistant, jobs, exact, embedder=embedder, tracing=tracing)
     furnish(app, settings, store)
     return app
+
+
+def _make_tracing(settings: Settings) -> Tracing | None:
+    if settings.log.otlp_url is None:
+        return None
+    try:
+        from cervella_rag.api.tracing import Tracing
+    except ImportError as error:
+        raise ExtraMissingError(part="OpenTelemetry", extra="otel") from error
+    return Tracing(settings.log.otlp_url)
 
 
 def _watch_in_server(
@@ -70,9 +82,11 @@ def serve(settings: Settings, *, host: str, port: int, announce: Callable[[str, 
         PortTakenError: Another program listens there.
     """
     import ipaddress
-    import logging
 
     import uvicorn
+
+    from cervella_rag.api.connections import drop_silent_peers, make_room, patient_protocol
+    from cervella_rag.api.logs import configure as configure_logs
 
     try:
         address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
@@ -81,14 +95,22 @@ def serve(settings: Settings, *, host: str, port: int, announce: Callable[[str, 
     if not (address and address.is_loopback) and not settings.api.keys:
         raise HostRefusedError(host=host)
     listening = listen(host, port)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # what is asked of a model is not for the log
+    drop_silent_peers(listening, settings.api.write_seconds)
+    make_room(settings.api.max_connections)
+    configure_logs(settings.log)
     shown = f"[{host}]" if ":" in host else host
     is_any = address is not None and address.is_unspecified  # which is no name that anybody calls
     hosts = [*settings.api.allowed_hosts, *([] if is_any else [shown])]
     api = settings.api.model_copy(update={"allowed_hosts": hosts})
     app = make_app(settings.model_copy(update={"api": api}))
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
+    config = uvicorn.Config(
+        app,
+        http=patient_protocol(api.read_seconds, api.max_connections),
+        ws="none",
+        log_config=None,
+        log_level="warning",
+        timeout_graceful_shutdown=5,
+    )
     announce(shown, port)
     uvicorn.Server(config).run(sockets=[listening])
 

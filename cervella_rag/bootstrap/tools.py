@@ -96,7 +96,7 @@ def evaluate_retrieval(
     from cervella_rag.evaluation.retrieval import evaluate, read_items
 
     items = read_items(file)
-    retriever = make_retriever(settings)
+    retriever = make_retriever(settings, strict=True)
     retriever.warm()
     manifest = retriever.reader().manifest
     made = {key: asdict(manifest)[key] for key in ("generation", "chunks", "embedder", "chunking")}

@@ -80,7 +80,12 @@ class Assistant:
     stays: bool = False
 
     async def stream(
-        self, question: Question, conversation_id: str | None = None, *, keep: bool = True
+        self,
+        question: Question,
+        conversation_id: str | None = None,
+        *,
+        owner: str | None = None,
+        keep: bool = True,
     ) -> AsyncGenerator[Event]:
         """Yield a status, the sources, the tokens and, last, the finished answer.
 
@@ -88,17 +93,23 @@ class Assistant:
         turn is kept in its conversation, a new one where no id is given; a client that brings the
         history itself keeps it itself, and what is asked without `keep` is not kept at all.
 
+        Args:
+            question: What is asked.
+            conversation_id: Where it was asked.
+            owner: Whose conversations are meant; None for everybody's. See `ConversationStore`.
+            keep: False for clients that never want their turns kept.
+
         Raises:
             CervellaError: See `Retriever.retrieve` and `ConversationStore.read`; the voice's own errors
                 come while streaming.
         """
         clock = Clock()
         brings_history = bool(question.history)
-        question = self._redacted(question)
+        question, lost = self._redacted(question), tuple[str, ...]()
         if conversation_id is not None:
-            conversation = await self.conversations.read(conversation_id)
-            question = replace(question, history=self._newest(conversation.history))
+            question, lost = await self._reminded(question, conversation_id, owner)
         retrieval = await to_thread.run_sync(lambda: self._retrieve(question))
+        retrieval = replace(retrieval, degraded=(*retrieval.degraded, *lost))
         clock.mark("retrieval")
         yield Status("retrieved")
         persona = self.persona()
@@ -116,7 +127,7 @@ class Assistant:
         clock.mark("total")
         answer = self._answer(turn, retrieval, persona)
         if keep and (conversation_id is not None or not brings_history):
-            answer = replace(answer, conversation_id=await self._keep(question, answer, conversation_id))
+            answer = await self._kept(question, answer, conversation_id, owner)
         if self.stays:
             said = (Message("user", question.text), Message("assistant", answer.answer))
             self.voices.prepare(answer.mode, self._newest((*question.history, *said)))
@@ -165,6 +176,20 @@ class Assistant:
     async def aclose(self) -> None:
         """Let go of the voices' connections and models."""
         await self.voices.aclose()
+
+    async def _reminded(
+        self, question: Question, conversation_id: str, owner: str | None
+    ) -> tuple[Question, tuple[str, ...]]:
+        """Return the question with what was said before it, and what was done without.
+
+        A disk that is full lets SQLite not even read; what is asked can be answered all the same.
+        """
+        try:
+            conversation = await self.conversations.read(conversation_id, owner)
+        except ConversationStoreError as error:
+            _log.warning("%s", error)
+            return question, ("conversations",)
+        return replace(question, history=self._newest(conversation.history)), ()
 
     def _redacted(self, question: Question) -> Question:
         history = tuple(
@@ -242,6 +267,7 @@ class Assistant:
                 "canary_said": turn.guard.has_sung,
                 "passed_over": [asdict(voice) for voice in spoken.passed_over],
             },
+            degraded=(*retrieval.degraded, *(["voice"] if spoken.passed_over else [])),
         )
 
     def _who(self, turn: Turning, persona: Persona) -> dict[str, object]:
@@ -266,8 +292,10 @@ class Assistant:
             "said_again_for": list(turn.spoken.said_again_for),
         }
 
-    async def _keep(self, question: Question, answer: Answer, conversation_id: str | None) -> str | None:
-        """Keep the turn; an answer that was given is not taken back because it cannot be kept."""
+    async def _kept(
+        self, question: Question, answer: Answer, conversation_id: str | None, owner: str | None
+    ) -> Answer:
+        """Keep the turn and say where; one that cannot be kept is not taken back, and that is said."""
         turn = Turn(
             turn_id=answer.turn_id,
             question=question.text,
@@ -282,13 +310,15 @@ class Assistant:
         )
         try:
             if conversation_id is None:
-                return await self.conversations.begin(turn)
-            await self.conversations.append(conversation_id, turn)
+                return replace(answer, conversation_id=await self.conversations.begin(turn, owner))
+            await self.conversations.append(conversation_id, turn, owner)
         except ConversationStoreError as error:
             _log.warning("%s", error)
+            degraded = tuple(dict.fromkeys((*answer.degraded, "conversations")))
+            return replace(answer, conversation_id=conversation_id, degraded=degraded)
         except ConversationUnknownError:  # deleted while she spoke
-            return None
-        return conversation_id
+            return answer
+        return replace(answer, conversation_id=conversation_id)
 
 
 def _is_complete(retrieval: Retrieval) -> bool:

@@ -25,6 +25,7 @@ from sqlalchemy import (
     case,
     func,
     select,
+    true,
 )
 
 from cervella_rag.chat.database import Database, tables
@@ -40,6 +41,7 @@ conversation_table = Table(
     Column("title", Text, nullable=False),
     Column("created", String(32), nullable=False),
     Column("updated", String(32), nullable=False, index=True),
+    Column("owner", String(200), nullable=True),
 )
 
 turn_table = Table(
@@ -76,23 +78,23 @@ class SQLConversationStore:
     def __init__(self, path: Path) -> None:
         self._database = Database(path)
 
-    async def begin(self, turn: Turn) -> str:
+    async def begin(self, turn: Turn, owner: str | None = None) -> str:
         """Start a conversation with its first turn; return its id."""
         conversation_id, now = str(uuid.uuid4()), _now()
         title = " ".join(turn.question.split())[:_TITLE_CHARACTERS]
         async with self._database.begin() as connection:
             await connection.execute(
                 conversation_table.insert().values(
-                    conversation_id=conversation_id, title=title, created=now, updated=now
+                    conversation_id=conversation_id, title=title, created=now, updated=now, owner=owner
                 )
             )
             await connection.execute(turn_table.insert().values(_values(conversation_id, turn)))
         return conversation_id
 
-    async def read(self, conversation_id: str) -> Conversation:
+    async def read(self, conversation_id: str, owner: str | None = None) -> Conversation:
         """Return a conversation with its turns."""
         async with self._database.begin() as connection:
-            found = (await connection.execute(_cards(conversation_id))).one_or_none()
+            found = (await connection.execute(_cards(owner, conversation_id))).one_or_none()
             if found is None:
                 raise ConversationUnknownError(conversation_id=conversation_id)
             query = (
@@ -103,29 +105,35 @@ class SQLConversationStore:
             turns = tuple(map(_turn, (await connection.execute(query)).all()))
         return Conversation(_info(found), turns)
 
-    async def append(self, conversation_id: str, turn: Turn) -> None:
+    async def append(self, conversation_id: str, turn: Turn, owner: str | None = None) -> None:
         """Add a turn."""
         async with self._database.begin() as connection:
             changed = await connection.execute(
                 conversation_table.update()
-                .where(conversation_table.c.conversation_id == conversation_id)
+                .where(conversation_table.c.conversation_id == conversation_id, is_of(owner))
                 .values(updated=_now())
             )
             if not changed.rowcount:
                 raise ConversationUnknownError(conversation_id=conversation_id)
             await connection.execute(turn_table.insert().values(_values(conversation_id, turn)))
 
-    async def list(self, limit: int) -> tuple[ConversationInfo, ...]:
+    async def list(self, limit: int, owner: str | None = None) -> tuple[ConversationInfo, ...]:
         """Return the newest conversations, newest first."""
-        query = _cards().order_by(conversation_table.c.updated.desc()).limit(limit)
+        query = _cards(owner).order_by(conversation_table.c.updated.desc()).limit(limit)
         async with self._database.begin() as connection:
             return tuple(map(_info, (await connection.execute(query)).all()))
 
-    async def delete(self, conversation_id: str) -> None:
+    async def check(self) -> None:
+        """Make sure that a turn could be kept now."""
+        await self._database.check()
+
+    async def delete(self, conversation_id: str, owner: str | None = None) -> None:
         """Remove a conversation with its turns."""
         async with self._database.begin() as connection:
             gone = await connection.execute(
-                conversation_table.delete().where(conversation_table.c.conversation_id == conversation_id)
+                conversation_table.delete().where(
+                    conversation_table.c.conversation_id == conversation_id, is_of(owner)
+                )
             )
             if not gone.rowcount:
                 raise ConversationUnknownError(conversation_id=conversation_id)
@@ -149,10 +157,17 @@ class SQLConversationStore:
             return tuple(Usage(**row._asdict()) for row in (await connection.execute(query)).all())
 
 
-def _cards(conversation_id: str | None = None) -> Any:
+def is_of(owner: str | None) -> Any:
+    """Return the condition that a conversation is of that owner. See `ConversationStore`."""
+    return true() if owner is None else conversation_table.c.owner == owner
+
+
+def _cards(owner: str | None, conversation_id: str | None = None) -> Any:
+    shown = [column for column in conversation_table.c if column.name != "owner"]
     query = (
-        select(conversation_table, func.count(turn_table.c.position).label("turns"))
+        select(*shown, func.count(turn_table.c.position).label("turns"))
         .outerjoin(turn_table)
+        .where(is_of(owner))
         .group_by(conversation_table.c.conversation_id)
     )
     return (

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Column, ForeignKey, Row, String, Table, Text, select
 from sqlalchemy.exc import IntegrityError
 
-from cervella_rag.chat.conversations import conversation_table, turn_table
+from cervella_rag.chat.conversations import conversation_table, is_of, turn_table
 from cervella_rag.chat.database import Database, tables
 from cervella_rag.errors import ProposalUnknownError, TurnUnknownError
 
@@ -100,13 +100,17 @@ class SQLNoteStore:
             await connection.execute(_proposals.insert().values(asdict(proposal)))
         return proposal
 
-    async def proposal(self, proposal_id: str) -> Proposal:
-        """Return a proposal.
+    async def proposal(self, proposal_id: str, owner: str | None = None) -> Proposal:
+        """Return a proposal from a conversation of `owner`. See `ConversationStore`.
 
         Raises:
             ProposalUnknownError: There is none with that id.
         """
-        query = select(_proposals).where(_proposals.c.proposal_id == proposal_id)
+        query = (
+            select(_proposals)
+            .join(conversation_table)
+            .where(_proposals.c.proposal_id == proposal_id, is_of(owner))
+        )
         async with self._database.begin() as connection:
             found = (await connection.execute(query)).one_or_none()
         if found is None:
@@ -121,14 +125,18 @@ class SQLNoteStore:
             await connection.execute(change.values(written=proposal.written))
         return proposal
 
-    async def add_feedback(self, turn_id: str, kind: str, note: str) -> Feedback:
-        """Keep what was thought of a turn; it may be said again and again.
+    async def add_feedback(self, turn_id: str, kind: str, note: str, owner: str | None = None) -> Feedback:
+        """Keep what was thought of a turn of `owner`; it may be said again and again.
 
         Raises:
             TurnUnknownError: No turn with that id is kept.
         """
         feedback = Feedback(str(uuid.uuid4()), turn_id, kind, note, _now())
+        turns = select(turn_table.c.turn_id).join(conversation_table)
+        query = turns.where(turn_table.c.turn_id == turn_id, is_of(owner))
         async with self._database.begin() as connection:
+            if await connection.scalar(query) is None:
+                raise TurnUnknownError(turn_id=turn_id)
             try:
                 await connection.execute(_feedback.insert().values(asdict(feedback)))
             except IntegrityError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +23,7 @@ from cervella_rag.errors import (
     InvalidRequestError,
     QuestionEmptyError,
     QuestionTooLongError,
+    UpstreamError,
 )
 from cervella_rag.memory.lexical import encode_query, numbered, words
 from cervella_rag.messages import message
@@ -30,6 +32,8 @@ from cervella_rag.retrieval.evidence import is_enough
 from cervella_rag.retrieval.query import understand
 from cervella_rag.retrieval.ranker import rerank
 from cervella_rag.retrieval.time import condition, prefer
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,7 @@ class RetrieverOptions:
         lexical_votes: How often the lexical list counts for each time the dense one does.
         question_characters: Longest question.
         language: Language of the reasons given with hits.
+        words_alone: Whether an embedder that fails is done without, and that is told.
     """
 
     home: str
@@ -55,6 +60,7 @@ class RetrieverOptions:
     question_characters: int
     language: str
     redaction: str = "none"
+    words_alone: bool = False
 
 
 class Retriever:
@@ -93,7 +99,8 @@ class Retriever:
         reader = self.reader()
         longest = 2 * self._options.question_characters
         understood = understand(question.text, question.history, reader.manifest.newest, longest)
-        search = self._search(understood.searched, question.filters, top_k)
+        dense, degraded = self._dense(understood.searched)
+        search = self._search(understood.searched, dense, question.filters, top_k)
         if search.dense is not None:
             reader.manifest.require_dimension(len(search.dense))
         found = prefer(understood, rerank(understood.searched, _candidates(reader, search, understood)))
@@ -109,6 +116,7 @@ class Retriever:
             index=_info(reader),
             exact=self._exact(question) if self._exact else None,
             took_ms=round((time.perf_counter() - started) * 1000, 2),
+            degraded=degraded,
         )
 
     def reader(self) -> StoreReader:
@@ -148,13 +156,24 @@ class Retriever:
             if not _is_text(text):
                 raise InvalidRequestError(field=field, reason="half of a surrogate pair is not text")
 
-    def _search(self, text: str, filters: Filters, top_k: int) -> Search:
-        dense = tuple(self._embedder.embed_query(text).tolist()) if self._embedder else None
+    def _dense(self, text: str) -> tuple[tuple[float, ...] | None, tuple[str, ...]]:
+        """Return the question's vector, and what was done without."""
+        if self._embedder is None:
+            return None, ()
+        try:
+            return tuple(self._embedder.embed_query(text).tolist()), ()
+        except UpstreamError as error:
+            if not self._options.words_alone:
+                raise
+            _log.warning("%s", error)
+            return None, ("embedder",)
+
+    def _search(self, text: str, dense: tuple[float, ...] | None, filters: Filters, top_k: int) -> Search:
         return Search(
             lexical=encode_query(numbered(text)),
             dense=dense,
             filters=filters,
-            windows=self._embedder is not None and self._embedder.sees_windows,
+            windows=dense is not None and self._embedder is not None and self._embedder.sees_windows,
             candidates=max(self._options.candidates, top_k),
             rrf_k=self._options.rrf_k,
             lexical_votes=self._options.lexical_votes,

@@ -58,7 +58,7 @@ class Reader:
             )
             for name, query in queries.items()
         ]
-        answers = self._wire.call(self._wire.client.query_batch_points, self.collection, requests)
+        answers = self._wire.ask(self._wire.client.query_batch_points, self.collection, requests)
         chunks = {
             str(point.id): _chunk(point.payload)
             for found in answers

@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 import grpc
+import stamina
 from qdrant_client import QdrantClient, models
 from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.common.version_check import is_compatible
@@ -26,6 +27,7 @@ from cervella_rag.errors import (
 )
 
 _PAGE = 1000
+_PATIENCE_SECONDS = 2.0
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -104,14 +106,26 @@ class Wire:
         except (ApiException, QdrantException, grpc.RpcError, ValueError, RuntimeError, OSError) as error:
             raise self._mapped(error) from error
 
+    def ask(self, method: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call what only reads, once more where a server that restarts did not answer.
+
+        One that keeps silent for longer than `_PATIENCE_SECONDS` is not waited for twice.
+        """
+        for attempt in stamina.retry_context(
+            on=StoreUnavailableError, attempts=3, wait_initial=0.1, timeout=_PATIENCE_SECONDS
+        ):
+            with attempt:
+                return self.call(method, *args, **kwargs)
+        raise AssertionError  # the last attempt raises
+
     def aliased(self, alias: str) -> str | None:
         """Return the collection that an alias names, or None where there is no such alias."""
-        aliases = self.call(self.client.get_aliases).aliases
+        aliases = self.ask(self.client.get_aliases).aliases
         return next((found.collection_name for found in aliases if found.alias_name == alias), None)
 
     def metadata(self, collection: str) -> dict[str, Any]:
         """Return a collection's own notes."""
-        return self.call(self.client.get_collection, collection).config.metadata or {}
+        return self.ask(self.client.get_collection, collection).config.metadata or {}
 
     def set_metadata(self, collection: str, notes: dict[str, str]) -> None:
         """Change some of a collection's notes, all at once, and leave the others."""

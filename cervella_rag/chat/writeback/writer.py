@@ -29,7 +29,7 @@ class ProposalStore(Protocol):
         """Keep one."""
         ...
 
-    async def proposal(self, proposal_id: str) -> Proposal:
+    async def proposal(self, proposal_id: str, owner: str | None = None) -> Proposal:
         """Return one."""
         ...
 
@@ -62,19 +62,20 @@ class MemoryWriter:
     detect_language: Callable[[str], str]
     phrase: Phrase
 
-    async def propose(self, wish: Wish, *, with_voice: bool = False) -> Proposal:
+    async def propose(self, wish: Wish, *, with_voice: bool = False, owner: str | None = None) -> Proposal:
         """Return what would be written, and where; nothing is.
 
         Args:
             wish: What is to be written.
             with_voice: Let a voice say it in the first lines, where one can speak.
+            owner: Whose conversations are meant; None for everybody's. See `ConversationStore`.
 
         Raises:
             ConversationUnknownError: There is no such conversation.
             MemoryNotWritableError: No root is a folder.
             ConversationStoreError: The proposal cannot be kept.
         """
-        conversation = await self.conversations.read(wish.conversation_id)
+        conversation = await self.conversations.read(wish.conversation_id, owner)
         language = language_of(conversation, self.detect_language)
         wish = replace(wish, title=self._plain(title_of(wish, conversation)))
         if with_voice and not wish.gist:
@@ -83,7 +84,7 @@ class MemoryWriter:
         text = draft(wish, conversation, self.templates, language, self._plain)
         return await self.proposals.propose(wish.conversation_id, wish.kind, (place.root, place.path), text)
 
-    async def confirm(self, proposal_id: str) -> Proposal:
+    async def confirm(self, proposal_id: str, owner: str | None = None) -> Proposal:
         """Write what was proposed.
 
         Raises:
@@ -92,7 +93,7 @@ class MemoryWriter:
             MemoryPathTakenError: Something else has come to its place.
             MemoryNotWritableError: It cannot be written.
         """
-        proposal = await self.proposals.proposal(proposal_id)
+        proposal = await self.proposals.proposal(proposal_id, owner)
         if proposal.written:
             raise ProposalSpentError(path=proposal.path)
         await to_thread.run_sync(self._write, proposal)
