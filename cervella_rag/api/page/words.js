@@ -6,7 +6,6 @@ export const WORDS = {
     skip: "Vai alla domanda",
     side: "Conversazioni e memoria",
     menu: "Apri o chiudi conversazioni e memoria",
-    close: "Chiudi",
 
     conversations: "Conversazioni",
     new_conversation: "Nuova conversazione",
@@ -82,7 +81,6 @@ export const WORDS = {
     skip: "Go to the question",
     side: "Conversations and memory",
     menu: "Open or close conversations and memory",
-    close: "Close",
 
     conversations: "Conversations",
     new_conversation: "New conversation",
