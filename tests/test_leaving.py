@@ -10,8 +10,8 @@ import pytest
 
 from cervella_rag import bootstrap
 
-from .browser import served, speaking
 from .ollama_double import OllamaDouble, Step, Stream, piece
+from .page.browser import served, speaking
 
 NOTICED_SECONDS = 5  # far below the 15 after which a ping would tell
 

@@ -50,7 +50,9 @@ def test_every_error_says_what_happened_and_is_in_the_tree(kind: type[errors.Cer
 def test_every_message_of_the_command_line_is_used() -> None:
     used = set(re.findall(r"say\(\s*f?[\"'](\w+?)(?:_\{\w+\})?[\"']", CODE))
     used |= set(re.findall(r'message\("cli\.(\w+)"', CODE))
-    prefixes = tuple(f"{name}_" for name in ("progress", "stats", "check", "doing", "cut", "problem"))
+    prefixes = tuple(
+        f"{name}_" for name in ("progress", "stats", "check", "doing", "cut", "problem", "command", "told")
+    )
     unused = {name for name in CATALOGUE["cli"] if name not in used and not name.startswith(prefixes)}
     assert not unused
 

@@ -25,6 +25,7 @@ from cervella_rag.bootstrap.server import (
 from cervella_rag.bootstrap.tools import (
     back_up,
     evaluate_retrieval,
+    make_line_reader,
     make_question,
     outer_shape,
     restore,
@@ -49,6 +50,7 @@ __all__ = [
     "make_assistant",
     "make_embedder",
     "make_indexer",
+    "make_line_reader",
     "make_question",
     "make_redactor",
     "make_retriever",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cervella_rag.bootstrap.index import make_retriever, make_store
+from cervella_rag.bootstrap.index import make_redactor, make_retriever, make_store
 from cervella_rag.bootstrap.voices import conversations_file
 from cervella_rag.errors import InvalidRequestError
 
@@ -34,6 +34,15 @@ def make_question(text: str, **filters: str | None) -> Question:
         first = error.errors()[0]
         raise InvalidRequestError(field=str(first["loc"][0]), reason=first["msg"]) from error
     return Question(text, filters=checked.to_domain())
+
+
+def make_line_reader(settings: Settings, prompt: str, commands: Iterable[str]) -> Callable[[], str | None]:
+    """Return what reads the lines of a conversation. See `line_editor`."""
+    from cervella_rag.line_editor import make_line_reader as make
+
+    redactor = make_redactor(settings)
+    history = settings.home / "chat_history"
+    return make(prompt, history, tuple(commands), lambda line: redactor.redact(line).text)
 
 
 def outer_shape(value: IndexReport | Retrieval | Answer | Stats | Verification) -> dict[str, Any]:

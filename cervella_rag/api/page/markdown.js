@@ -6,7 +6,8 @@ import { Marked } from "./vendor/marked.esm.js";
 
 // HTML is text like any other. A definition, `[1]: http://...`, would turn a citation into somebody's link.
 const nothing = () => undefined;
-const reader = new Marked({ tokenizer: { html: nothing, tag: nothing, def: nothing, reflink: nothing } });
+// A line stays a line: a quote may begin in the middle of a table.
+const reader = new Marked({ breaks: true, tokenizer: { html: nothing, tag: nothing, def: nothing, reflink: nothing } });
 
 const MARK = /\[(\d{1,3})\]/;
 const DEEPEST = 20; // nested quotes and lists beyond it are text

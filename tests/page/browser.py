@@ -1,13 +1,14 @@
-"""The page as a person has it: the server in a thread, a real Chromium before it, the strictest policy between."""
+"""The page as a person has it: a server in a thread, a real Chromium, the strictest policy between."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,20 +17,22 @@ import pytest
 import uvicorn
 
 from cervella_rag import bootstrap
-
-from .ollama_double import OllamaDouble
-from .system import absent, program
+from tests.ollama_double import OllamaDouble, Reply, saying
+from tests.system import absent, program
 
 try:
     from PIL import Image
-    from playwright.sync_api import Browser, Page, Route, sync_playwright
+    from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 except ImportError:
     HAS_PLAYWRIGHT = False
 else:
     HAS_PLAYWRIGHT = True
 
+QUESTION = "Quante ore tiene il forno?"
+ANSWER = saying("Il forno tiene **sei ", "ore** [1].\n\n", "- poi riposa\n")
+PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 STRICT = "default-src 'self'"
-PICTURES = Path(__file__).parents[1] / "docs" / "images"
+PICTURES = Path(__file__).parents[2] / "docs" / "images"
 
 
 @contextmanager
@@ -68,8 +71,10 @@ def speaking(double: OllamaDouble) -> Iterator[OllamaDouble]:
     thread.start()
     try:
         asyncio.run_coroutine_threadsafe(double.__aenter__(), loop).result(10)
-        yield double
-        asyncio.run_coroutine_threadsafe(double.stop(), loop).result(10)
+        try:
+            yield double
+        finally:
+            asyncio.run_coroutine_threadsafe(double.stop(), loop).result(10)
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
@@ -124,4 +129,49 @@ def picture(page: Page, name: str) -> None:
         image.convert("RGB").save(PICTURES / f"{name}.webp", quality=80, method=6)
 
 
-Open = Callable[..., "Page"]
+def index() -> None:
+    settings = bootstrap.load_settings()
+    bootstrap.make_indexer(settings).run(bootstrap.find_roots(settings))
+
+
+class Voiced:
+    """Serves a memory with a voice that says what a test tells it."""
+
+    def __init__(self, stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._stack, self._monkeypatch = stack, monkeypatch
+
+    def __call__(self, *replies: Reply) -> tuple[str, OllamaDouble]:
+        """Serve it; return the address and who speaks."""
+        double = self._stack.enter_context(speaking(OllamaDouble(*replies)))
+        for name, value in {"OLLAMA_URL": double.url, "OLLAMA_MODEL": "m", "VOICE": "ollama"}.items():
+            self._monkeypatch.setenv(f"CERVELLA_LLM__{name}", value)
+        index()
+        return self._stack.enter_context(served()), double
+
+
+def ask(page: Page, question: str = QUESTION) -> None:
+    page.get_by_label(re.compile("Your question|La tua domanda")).fill(question)
+    page.keyboard.press("Enter")
+
+
+def ask_and_wait(page: Page, question: str = QUESTION) -> None:
+    before = page.locator(".copy").count()
+    ask(page, question)
+    expect(page.locator(".copy")).to_have_count(before + 1)
+
+
+def stopped(page: Page, double: OllamaDouble) -> bool:
+    """Tell whether the model's client has left, within a few seconds."""
+    for _ in range(50):
+        if double.has_stopped.is_set():
+            return True
+        page.wait_for_timeout(100)
+    return False
+
+
+def press_until_focused(page: Page, target: Any, key: str) -> None:
+    for _ in range(40):
+        page.keyboard.press(key)
+        if target.evaluate("element => element === document.activeElement"):
+            return
+    raise AssertionError(f"{key} never leads to {target}")
