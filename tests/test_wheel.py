@@ -18,7 +18,8 @@ def test_the_wheel_carries_prompts_knowledge_and_page(tmp_path: Path) -> None:
         archive.extractall(tmp_path / "site")
     names = {str(path.relative_to(tmp_path / "site")) for path in (tmp_path / "site").rglob("*")}
     assert {"cervella_rag/prompts/messages.toml", "cervella_rag/knowledge/README.md"} <= names
-    assert "cervella_rag/api/page/app.js" in names
+    page = {"app.js", "words.js", "vendor/marked.esm.js", "vendor/marked.LICENSE"}
+    assert {f"cervella_rag/api/page/{name}" for name in page} <= names
 
     code = "from cervella_rag.resources import resource; print(resource('prompts'), resource('knowledge'))"
     result = subprocess.run(

@@ -52,7 +52,19 @@ def test_every_message_of_the_command_line_is_used() -> None:
     used |= set(re.findall(r'message\("cli\.(\w+)"', CODE))
     prefixes = tuple(
         f"{name}_"
-        for name in ("progress", "stats", "check", "doing", "cut", "problem", "counted", "eval", "sheet")
+        for name in (
+            "progress",
+            "stats",
+            "check",
+            "doing",
+            "cut",
+            "problem",
+            "counted",
+            "eval",
+            "sheet",
+            "command",
+            "told",
+        )
     )
     unused = {name for name in CATALOGUE["cli"] if name not in used and not name.startswith(prefixes)}
     assert not unused

@@ -264,6 +264,7 @@ class CitationModel(_FromAttributes):
     status: str | None
     retired: str | None
     quote: str
+    why: str = ""  # turns kept by earlier versions have none
 
     @classmethod
     def of(cls, citation: Citation) -> CitationModel:

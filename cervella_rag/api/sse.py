@@ -8,6 +8,8 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, Protocol
 
+from anyio import CancelScope
+
 from cervella_rag.api.schemas import AnswerModel, CitationModel
 from cervella_rag.domain import Done, Event, Sources, Status, Token
 
@@ -97,6 +99,9 @@ async def stream(
         _log.exception("a stream failed")
         yield frames.error(error)
     finally:
-        waiting.cancel()
-        await asyncio.gather(waiting, return_exceptions=True)
-        await rest.aclose()
+        # The server's library cancels again and again: unshielded, the voice's own farewell is cut off
+        # and its connection, and so the model, goes on.
+        with CancelScope(shield=True):
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+            await rest.aclose()

@@ -42,6 +42,7 @@ from cervella_rag.bootstrap.server import (
 from cervella_rag.bootstrap.tools import (
     back_up,
     evaluate_retrieval,
+    make_line_reader,
     make_pattern,
     make_question,
     outer_shape,
@@ -81,6 +82,7 @@ __all__ = [
     "make_embedder",
     "make_exact",
     "make_indexer",
+    "make_line_reader",
     "make_pattern",
     "make_persona",
     "make_question",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cervella_rag.bootstrap.index import make_retriever, make_store
+from cervella_rag.bootstrap.index import make_redactor, make_retriever, make_store
 from cervella_rag.bootstrap.voices import conversations_file
 from cervella_rag.errors import InvalidRequestError
 
@@ -51,6 +51,15 @@ def word_exact(exact: Exact, language: str) -> str:
     from cervella_rag.templates import Templates
 
     return state(exact, Templates(resource("prompts")), language).text
+
+
+def make_line_reader(settings: Settings, prompt: str, commands: Iterable[str]) -> Callable[[], str | None]:
+    """Return what reads the lines of a conversation. See `line_editor`."""
+    from cervella_rag.line_editor import make_line_reader as make
+
+    redactor = make_redactor(settings)
+    history = settings.home / "chat_history"
+    return make(prompt, history, tuple(commands), lambda line: redactor.redact(line).text)
 
 
 def outer_shape(value: Exact | IndexReport | Retrieval | Answer | Stats | Verification) -> dict[str, Any]:

@@ -65,6 +65,7 @@ def _citation(number: int, hit: Hit, question: str) -> Citation:
         status=chunk.metadata.status,
         retired=chunk.retired,
         quote="\n".join(lines[first : last + 1]),
+        why=hit.why,
     )
 
 

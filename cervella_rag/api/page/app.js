@@ -1,174 +1,169 @@
-// The page: one question at a time, streamed. Text from the memory is only ever set as text.
+// The page: one conversation, asked one question at a time. What the person does begins here.
 
-const TEXTS = {
-  it: {
-    label: "La tua domanda", ask: "Chiedi", stop: "Ferma", lines: "righe", retired: "file ritirato, visto il", undated: "senza data",
-    mode: { memory_only: "solo memoria, senza modello", llama_cpp: "modello in processo" },
-    stage: { retrieved: "cerco nella memoria…", loading: "carico il modello…", reading: "leggo…" },
-    keyLabel: "Chiave", enter: "Entra", keyNeeded: "Serve la chiave.",
-    broken: "La risposta si è interrotta.", offline: "Il server non risponde.",
-    cut: { length: "Risposta tagliata alla lunghezza massima.", incomplete: "La risposta può essere incompleta." },
-  },
-  en: {
-    label: "Your question", ask: "Ask", stop: "Stop", lines: "lines", retired: "retired file, last seen", undated: "undated",
-    mode: { memory_only: "memory only, no model", llama_cpp: "model in process" },
-    stage: { retrieved: "searching the memory…", loading: "loading the model…", reading: "reading…" },
-    keyLabel: "Key", enter: "Enter", keyNeeded: "A key is needed.",
-    broken: "The answer broke off.", offline: "The server does not answer.",
-    cut: { length: "Answer cut at its greatest length.", incomplete: "The answer may be incomplete." },
-  },
-};
-const language = navigator.language.startsWith("en") ? "en" : "it";
-const text = TEXTS[language];
-const find = (id) => document.getElementById(id);
+import { stream, whenKeyIsNeeded } from "./api.js";
+import { current, read, refreshConversations, setCurrent, showConversations } from "./conversations.js";
+import { add, announce, find } from "./dom.js";
+import { keep } from "./kept.js";
+import { begin, label, language, speak, word, words } from "./language.js";
+import { reindex, showIndex, showState } from "./memory.js";
+import { Turn } from "./turn.js";
+
+const NARROW = matchMedia("(max-width: 56rem)");
 let stopping = null;
-let conversation = null;
-let key = kept();
 
-document.documentElement.lang = language;
-for (const element of document.querySelectorAll("[data-text]")) element.textContent = text[element.dataset.text];
-showState();
+begin();
+greet();
+openSide(false);
+find("language").lang = language === "it" ? "en" : "it";
+whenKeyIsNeeded(() => { find("key-form").hidden = false; find("key").focus(); });
+start();
 
-find("form").addEventListener("submit", (event) => { event.preventDefault(); ask(); });
-find("keyForm").addEventListener("submit", (event) => {
+function start() {
+  tell(showState());
+  tell(showIndex());
+  tell(refreshConversations());
+  if (current()) tell(openConversation(current()));
+}
+
+// What fails outside a turn is told in the header.
+function tell(work) {
+  work.catch((error) => { find("state").textContent = error.message; find("state").classList.add("failing"); });
+}
+
+find("form").addEventListener("submit", (event) => { event.preventDefault(); askQuestion(); });
+find("key-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  keep(find("key").value.trim());
+  keep("key", find("key").value.trim());
   find("key").value = "";
-  find("keyForm").hidden = true;
-  showState();
+  find("key-form").hidden = true;
+  start();
+  find("message").focus();
 });
-find("stop").addEventListener("click", () => stopping?.abort());
+find("stop").addEventListener("click", stop);
+find("new").addEventListener("click", () => {
+  if (current()) location.hash = "";
+  else clear();
+  openSide(false);
+  find("message").focus();
+});
+find("reindex").addEventListener("click", () => tell(reindex()));
+find("menu").addEventListener("click", () => openSide(find("menu").getAttribute("aria-expanded") !== "true"));
+find("language").addEventListener("click", () => {
+  find("language").lang = language;
+  speak(language === "it" ? "en" : "it");
+  showConversations();
+  if (find("greeting")) { find("greeting").remove(); greet(); }
+  tell(showState());
+});
 find("message").addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); ask(); }
+  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); askQuestion(); }
 });
+addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  if (stopping) stop();
+  else if (NARROW.matches && find("menu").getAttribute("aria-expanded") === "true") { openSide(false); find("menu").focus(); }
+});
+addEventListener("hashchange", () => {
+  stop();
+  openSide(false);
+  showConversations();
+  if (current()) tell(openConversation(current()));
+  else clear();
+});
+NARROW.addEventListener("change", () => openSide(false));
 
-// Every request carries the key, once there is one; a refusal forgets it and asks again.
-async function call(path, options = {}) {
-  let response = null;
+// On a wide page the side stands always; on a narrow one it covers the rest.
+function openSide(isOpen) {
+  find("menu").setAttribute("aria-expanded", isOpen);
+  find("side").hidden = NARROW.matches && !isOpen;
+  find("talk").inert = NARROW.matches && isOpen;
+  if (NARROW.matches && isOpen) find("new").focus();
+}
+
+function clear() {
+  find("turns").replaceChildren();
+  greet();
+}
+
+function greet() {
+  const greeting = add(find("turns"), "section", "greeting");
+  greeting.id = "greeting";
+  label(add(greeting, "h2"), "greeting");
+  label(add(greeting, "p"), "greeting_more");
+  for (const suggestion of words("suggestions")) {
+    const button = add(greeting, "button", "suggestion", suggestion);
+    button.type = "button";
+    button.addEventListener("click", () => { find("message").value = suggestion; askQuestion(); });
+  }
+}
+
+async function openConversation(id) {
+  let kept = null;
   try {
-    const headers = { ...options.headers, "accept-language": language, ...(key && { "x-api-key": key }) };
-    response = await fetch(path, { ...options, headers });
+    kept = await read(id);
   } catch (error) {
-    if (!/^[!-~]*$/.test(key)) return askForKey(); // no header can carry it
+    if (error.code === "conversation_unknown") setCurrent(null);
     throw error;
   }
-  return response.status === 401 ? askForKey() : response;
+  if (id !== current()) return; // another was opened meanwhile
+  find("turns").replaceChildren();
+  for (const turn of kept.turns) new Turn(find("turns"), turn.question).finish(turn);
+  if (kept.turns.length) scrollToEnd(find("turns").lastElementChild);
 }
 
-function askForKey() {
-  keep("");
-  find("keyForm").hidden = false;
-  find("key").focus();
-  throw shown(text.keyNeeded);
-}
+function stop() { stopping?.abort(); }
 
-// Where the browser keeps nothing, the key lives as long as the page.
-function keep(given) {
-  key = given;
-  try { localStorage.setItem("cervella-key", given); } catch { /* see above */ }
-}
-
-function kept() {
-  try { return localStorage.getItem("cervella-key") ?? ""; } catch { return ""; }
-}
-
-async function showState() {
-  try {
-    const ready = await (await call("/health/ready")).json();
-    const failing = Object.values(ready.parts).find((part) => !part.ready);
-    const [mode, ...model] = ready.parts.voice.detail.split(" ");
-    find("state").textContent = failing ? failing.detail : [text.mode[mode] ?? mode, ...model].join(" ");
-  } catch (error) { find("state").textContent = error.shown ?? text.offline; }
-}
-
-async function ask() {
+async function askQuestion() {
   const message = find("message").value.trim();
   if (!message || stopping) return;
-  const turn = add(find("turns"), "section");
-  add(turn, "p", "question", message).scrollIntoView({ behavior: "smooth" });
-  const answer = add(turn, "p", "answer", text.stage.retrieved);
-  stopping = new AbortController();
+  find("greeting")?.remove();
+  find("message").value = "";
+  const turn = new Turn(find("turns"), message);
+  const mine = stopping = new AbortController();
   setBusy(true);
+  turn.wait({ stage: "searching" });
+  announce(word("stage.searching"));
+  scrollToEnd(turn.element);
   try {
-    await streamAnswer(message, turn, answer);
-    find("message").value = "";
+    await hear(turn, message, mine.signal);
   } catch (error) {
-    if (error.name !== "AbortError") add(turn, "p", "error", error.shown ?? text.offline);
-    if (!turn.dataset.speaking) answer.remove();
+    if (error.name === "AbortError") turn.breakOff("stopped");
+    else turn.breakOff(null, error.message);
+    if (error.code === "conversation_unknown") setCurrent(null);
+    find("message").value ||= message; // to be asked again
   } finally {
     stopping = null;
     setBusy(false);
   }
 }
 
-async function streamAnswer(message, turn, answer) {
-  const response = await call("/v1/chat", {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify({ message, stream: true, conversation_id: conversation }),
-    signal: stopping.signal,
-  });
-  if (!response.ok) throw shown((await response.json()).detail);
-  let finished = false;
-  for await (const { name, data } of events(response.body)) {
-    if (name === "sources") data.sources.forEach((source) => addSource(turn, source));
-    if (name === "status" && !turn.dataset.speaking && text.stage[data.stage]) {
-      const share = data.total ? ` ${Math.floor((100 * data.done) / data.total)} %` : "";
-      answer.textContent = text.stage[data.stage] + share;
-    }
-    if (name === "token") {
-      if (!turn.dataset.speaking) answer.textContent = "";
-      turn.dataset.speaking = "yes";
-      answer.textContent += data.text;
-    }
-    if (name === "error") throw shown(data.detail);
-    if (name === "done") {
-      finished = true;
-      conversation = data.conversation_id;
-      if (text.cut[data.finish_reason]) add(turn, "p", "error", text.cut[data.finish_reason]);
-    }
-  }
-  if (!finished) throw shown(text.broken);
-}
-
-async function* events(body) {
-  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-  let buffer = "";
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return;
-    buffer += value;
-    const frames = buffer.split("\n\n");
-    buffer = frames.pop();
-    for (const frame of frames) {
-      const name = /^event: (.*)$/m.exec(frame)?.[1];
-      const data = /^data: (.*)$/m.exec(frame)?.[1];
-      if (name && data) yield { name, data: JSON.parse(data) };
-    }
+async function hear(turn, message, signal) {
+  for await (const event of stream(message, current(), signal)) {
+    const isFollowing = isAtEnd();
+    turn.take(event);
+    if (isFollowing) requestAnimationFrame(() => scrollToEnd(turn.element));
+    if (event.name !== "done") continue;
+    announce(word("ready", { count: event.data.citations.length }));
+    setCurrent(event.data.conversation_id);
+    tell(refreshConversations());
+    tell(showState());
   }
 }
 
-function addSource(turn, source) {
-  const details = add(turn, "details");
-  const summary = add(details, "summary", "", `[${source.number}] ${source.path} `);
-  add(summary, "small", "", `${text.lines} ${source.start_line}-${source.end_line} · ${source.date ?? text.undated}`);
-  if (source.retired) add(summary, "small", "", ` · ${text.retired} ${source.retired}`);
-  if (source.headings.length) add(details, "small", "", source.headings.join(" > "));
-  add(details, "pre", "", source.quote);
+const isAtEnd = () => innerHeight + scrollY >= document.documentElement.scrollHeight - 80;
+
+// To the end, and no further than the question's own beginning: an answer is read from its first line.
+function scrollToEnd(turn) {
+  const header = document.querySelector("header").offsetHeight;
+  const start = scrollY + turn.getBoundingClientRect().top - header;
+  scrollTo({ top: Math.min(start, document.documentElement.scrollHeight - innerHeight) });
 }
 
-function add(parent, tag, className = "", content = "") {
-  const element = document.createElement(tag);
-  element.className = className;
-  element.textContent = content;
-  parent.append(element);
-  return element;
-}
-
-function shown(detail) { return Object.assign(new Error(detail), { shown: detail }); }
-
-function setBusy(busy) {
-  find("send").hidden = busy;
-  find("stop").hidden = !busy;
-  if (!busy) find("message").focus();
+// The one button of the form that can be pressed keeps the focus that was on the other.
+function setBusy(isBusy) {
+  const [shown, hidden] = isBusy ? ["stop", "send"] : ["send", "stop"];
+  const wasFocused = document.activeElement === find(hidden);
+  find(shown).hidden = false;
+  find(hidden).hidden = true;
+  if (wasFocused) find(shown).focus();
 }
