@@ -166,3 +166,11 @@ def test_a_file_rewritten_in_place_leads_only_while_fresh() -> None:
     plain = chunk("rapporto", date="2026-01-11", session="164")
     assert order(state, stuck, plain, today)[0] == "oggi"
     assert order(state, plain, stuck)[0] == "rapporto"
+
+
+def test_a_record_that_says_it_was_replaced_yields_unless_its_day_is_asked_for() -> None:
+    replaced = chunk("prima", date="2026-01-10", status="SUPERSEDED")
+    lasting = chunk("poi", date="2026-01-11", status="DECISO (sospesa, non annullata)")
+    assert order(Understood("", ()), replaced, lasting) == ["poi", "prima"]
+    day = Understood("", (), since="2026-01-10", until="2026-01-10")
+    assert order(day, lasting, replaced) == ["prima", "poi"]

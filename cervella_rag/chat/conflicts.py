@@ -9,7 +9,8 @@ from itertools import combinations
 from cervella_rag.domain import Citation, Hit
 from cervella_rag.memory.lexical import stems, words
 
-_SUBJECT_SHARE = 0.5
+_SUBJECT_SHARE = 0.6
+"""Half is too little: two prices of other things share "costs" and "euro"."""
 _FEWEST_STEMS = 3
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 

@@ -6,12 +6,14 @@ in files are not always right. Only what is gone is kept out of the answer to "h
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from string import ascii_lowercase
 
 from cervella_rag.domain import Chunk, Filters, Kind, Scores, Understood
+from cervella_rag.memory.lexical import fold
 
 Found = tuple[Chunk, Scores]
 
@@ -24,6 +26,11 @@ _NOW = 1.0
 _DAYS = 30
 _FRESH = 1.0
 """On top, for a file that is rewritten in place and was so within a week of the newest."""
+_REPLACED = 1.5
+"""Off, for a record whose own status says that another took its place, unless its day is asked for."""
+_REPLACED_STATUS = re.compile(
+    r"\W*(?:superseded|superat[ao]|sostituit[ao]|annullat[ao]|obsolet|deprecat|substituid)"
+)
 _FRESH_DAYS = 7
 _FRESH_SESSIONS = 10
 """A file that names a session so far behind the latest one was not rewritten, whatever its date says."""
@@ -63,6 +70,8 @@ def _preference(understood: Understood, chunk: Chunk, newest: str | None, latest
     if understood.since or understood.until:
         first, last = understood.since or "", understood.until or "9"
         return _SAID * (metadata.date is not None and first <= metadata.date <= last)
+    if _REPLACED_STATUS.match(fold(metadata.status or "")):
+        return -_REPLACED
     if understood.asks == "state" and metadata.date and newest:
         age = (date.fromisoformat(newest) - date.fromisoformat(metadata.date)).days
         is_behind = 0 < _number(chunk) <= latest - _FRESH_SESSIONS
