@@ -81,7 +81,7 @@ def test_search_gives_hits_of_the_promised_shape(client: TestClient) -> None:
         "148b",
         "DECISO",
     )
-    assert set(hit["scores"]) == {"lexical", "dense", "fused", "rerank"}
+    assert set(hit["scores"]) == {"lexical", "dense", "window", "fused", "rerank"}
 
 
 def test_search_obeys_filters(client: TestClient) -> None:
