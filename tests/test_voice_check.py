@@ -165,3 +165,14 @@ def test_no_emoji_comes_through_and_nothing_else_is_lost(text: str, cut: int) ->
     shown, _ = cleaned(text, cut)
     assert not EMOJI.search(shown)
     assert shown.replace(" ", "") == EMOJI.sub("", text).replace(" ", "")
+
+
+def test_first_words_wait_only_while_they_may_be_a_banned_opening() -> None:
+    cleaner = Cleaner(("Certamente!", "Hai ragione"))
+    assert cleaner.feed("Il ") == "Il "
+    assert cleaner.feed("forno") == "forno"
+    cleaner = Cleaner(("Certamente!", "Hai ragione"))
+    assert cleaner.feed("Cert") == ""
+    assert cleaner.feed("o che sì") == "Certo che sì"
+    cleaner = Cleaner(("Certamente!",))
+    assert cleaner.feed("Certamente") + cleaner.feed("! Il forno") + cleaner.finish() == "Il forno"

@@ -42,20 +42,27 @@ class Cleaner:
 
     def __init__(self, banned: tuple[str, ...]) -> None:
         self._banned = [_opening(phrase) for phrase in banned]
+        self._beginnings = [" ".join(phrase.rstrip(_SIGNS).casefold().split()) for phrase in banned]
         self._longest = max(map(len, banned), default=0) + 2
         self._held: str | None = ""
         self._shown_any = False
         self.removed: set[str] = set()
 
     def feed(self, piece: str) -> str:
-        """Return what may be shown now; the first words are held until they are known to be no opening."""
+        """Return what may be shown now; the first words are held while they may become a banned opening."""
         plain = self._without_emoji(piece)
         if self._held is None:
             return plain
         self._held += plain
-        if len(self._held.lstrip()) <= self._longest:
+        if len(self._held.lstrip()) <= self._longest and self._may_be_banned(self._held):
             return ""
         return self._release()
+
+    def _may_be_banned(self, text: str) -> bool:
+        begun = " ".join(text.casefold().split())
+        return any(
+            begun.startswith(beginning) or beginning.startswith(begun) for beginning in self._beginnings
+        )
 
     def finish(self) -> str:
         """Return what was held."""
