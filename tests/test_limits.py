@@ -74,6 +74,42 @@ def test_a_front_ends_titles_are_not_counted_as_chat(serve: Served) -> None:
     assert [one.status_code for one in answers] == [200, 200, 200]
 
 
+@pytest.mark.parametrize(
+    "path", ["/v1/brief", "/v1/memory/files", "/v1/memory/count?pattern=forno", "/v1/stats"]
+)
+def test_what_is_looked_up_is_counted_as_a_search(serve: Served, path: str) -> None:
+    client = serve(API__SEARCH_PER_MINUTE="1")
+    answers = [client.get(path, headers=headers("rafa")) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 429]
+    assert client.get(path, headers=headers("agente")).status_code == 200
+
+
+def test_what_is_made_of_a_conversation_belongs_to_its_key(serve: Served) -> None:
+    client = serve()
+    said = client.post("/v1/chat", json=ASK, headers=headers("rafa")).json()
+    wish = {"kind": "lesson", "conversation_id": said["conversation_id"], "title": "Il forno"}
+    thought = {"turn_id": said["turn_id"], "kind": "good"}
+    for path, body, code in (
+        ("/v1/proposals", wish, "conversation_unknown"),
+        ("/v1/feedback", thought, "turn_unknown"),
+    ):
+        assert_problem(client.post(path, json=body, headers=headers("agente")), 404, code)
+        assert client.post(path, json=body, headers=headers("rafa")).status_code == 201
+    proposal = client.post("/v1/proposals", json=wish, headers=headers("rafa")).json()["proposal_id"]
+    refused = client.post(f"/v1/proposals/{proposal}/confirm", headers=headers("agente"))
+    assert_problem(refused, 404, "proposal_unknown")
+    confirmed = client.post(f"/v1/proposals/{proposal}/confirm", headers=headers("rafa"))
+    assert confirmed.status_code == 201
+
+
+def test_a_voice_that_words_a_proposal_is_counted_as_chat(serve: Served) -> None:
+    client = serve(API__CHAT_PER_MINUTE="2")
+    said = client.post("/v1/chat", json=ASK, headers=headers("rafa")).json()
+    wish = {"kind": "lesson", "conversation_id": said["conversation_id"], "with_voice": True}
+    answers = [client.post("/v1/proposals", json=wish, headers=headers("rafa")) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [201, 429]
+
+
 def test_without_keys_nobody_is_counted(serve: Served) -> None:
     client = serve(API__KEYS="{}", API__CHAT_PER_MINUTE="1")
     assert [client.post("/v1/chat", json=ASK).status_code for _ in range(3)] == [200, 200, 200]
