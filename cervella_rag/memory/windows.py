@@ -10,7 +10,7 @@ from __future__ import annotations
 from cervella_rag.domain import Chunk
 
 CHARACTERS = 160
-"""Most a window holds unless one line is longer: 80 to 240 and overlapping ones were no better."""
+"""Most a window holds unless one line is longer: 240, and three lines overlapping, were no better."""
 
 
 def windows(chunk: Chunk) -> tuple[str, ...]:
