@@ -172,6 +172,7 @@ class Chunk:
         text: Those lines as they are in the file, at most 500 estimated tokens; for display. Of a
             line that is longer than that by itself, a part.
         index_text: File name, headings and cleaned words; for embedding and lexical search.
+        reading: What the ranker looks for in it, read once (`retrieval.reading`); "" where nobody has.
     """
 
     chunk_id: str
@@ -186,6 +187,7 @@ class Chunk:
     index_text: str
     metadata: Metadata
     retired: str | None = None
+    reading: str = ""
 
 
 @dataclass(frozen=True, slots=True)

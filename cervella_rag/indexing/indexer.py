@@ -41,6 +41,7 @@ from cervella_rag.memory.sncp import DocumentReader, Place, relate
 from cervella_rag.memory.sources import SourceReader
 from cervella_rag.memory.windows import windows
 from cervella_rag.protocols import Embedder, Manifest, StoreWriter, Vectors, VectorStore
+from cervella_rag.retrieval.reading import reading_of
 
 Progress = Callable[[str, int, int], None]
 """Stage ("read" or "embed"), how many are done, how many there are."""
@@ -193,7 +194,11 @@ class Indexer:
         if not job.rebuild:
             job.writer.delete([c.chunk_id for key in job.todo.drop for c in job.stored[key].chunks])
         job.writer.upsert(
-            Point(chunk, vectors.get(chunk.index_text), encode_document(chunk.index_text))
+            Point(
+                replace(chunk, reading=reading_of(chunk)),
+                vectors.get(chunk.index_text),
+                encode_document(chunk.index_text),
+            )
             for chunk in chunks
         )
         return embedded

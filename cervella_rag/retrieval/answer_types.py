@@ -39,6 +39,8 @@ _ASKS_AND_GIVES: dict[str, tuple[str, str]] = {
 }
 _RULES = {name: (re.compile(asks), re.compile(gives)) for name, (asks, gives) in _ASKS_AND_GIVES.items()}
 
+TYPES = tuple(_RULES)
+
 
 def asked_type(folded: str) -> str | None:
     """Return the first type that a folded question asks for, or None."""

@@ -7,18 +7,15 @@ any embedder: scores of two models are not on one scale, their order is.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cervella_rag.domain import Chunk, Kind, Scores
 from cervella_rag.memory.lexical import fold, numbered, stems
-from cervella_rag.memory.windows import windows
-from cervella_rag.retrieval.answer_types import asked_type, asks_reason, gives
+from cervella_rag.retrieval.answer_types import asked_type, asks_reason
+from cervella_rag.retrieval.reading import Readings, reading_of
 
 Features = NDArray[np.float32]
 
@@ -34,66 +31,37 @@ NAMES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """A chunk's words, read once: of all of it and of each window; the windows themselves, folded."""
-
-    stems: frozenset[str]
-    window_stems: tuple[frozenset[str], ...]
-    windows: tuple[str, ...]
-
-
-@lru_cache(maxsize=4096)
-def _read(chunk: Chunk) -> _Read:
-    folded = tuple(map(fold, windows(chunk)))
-    by_window = tuple(map(stems, folded))
-    above = chunk.index_text.split("\n", 2)[:2]  # the file's name and the headings
-    return _Read(stems(" ".join(above)).union(*by_window), by_window, folded)
-
-
 def features(question: str, candidates: Sequence[tuple[Chunk, Scores]]) -> Features:
     """Return shape (len(candidates), len(NAMES)), float32."""
-    read = [_read(chunk) for chunk, _ in candidates]
-    weights = _weights(stems(numbered(question)), [one.stems for one in read])
+    asked = sorted(stems(numbered(question)))
+    readings = Readings([reading_of(chunk) for chunk, _ in candidates], asked)
     found = [scores for _, scores in candidates]
+    weights = [_weight(count, len(candidates)) for count in readings.counts]
     columns = {
         "lexical": _shares([scores.lexical or 0.0 for scores in found]),
         "dense": _standard([scores.dense for scores in found]),
         "window": _standard([scores.dense if scores.window is None else scores.window for scores in found]),
-        "window_coverage": [max(_share(weights, window) for window in one.window_stems) for one in read],
-        **_of_answer(fold(question), weights, read),
+        "window_coverage": readings.best_share(weights),
+        **_of_answer(fold(question), readings),
         "specification": [float(chunk.metadata.kind == Kind.SPECIFICATION) for chunk, _ in candidates],
     }
     return np.array([columns[name] for name in NAMES], np.float32).T
 
 
-def _of_answer(question: str, weights: dict[str, float], read: Sequence[_Read]) -> dict[str, list[float]]:
+def _of_answer(question: str, readings: Readings) -> dict[str, Sequence[float]]:
     """Columns about what sort of thing answers; `question` is folded."""
-    wanted, wants_reason = asked_type(question), asks_reason(question)
-    numbers = {stem for stem in weights if stem[0].isdigit()}
-
-    def has(name: str | None, one: _Read) -> float:
-        return float(name is not None and any(gives(name, window) for window in one.windows))
-
+    wanted = asked_type(question)
+    absent = [0.0] * len(readings.texts)
     return {
-        "answer_type": [has(None if wanted == "reason" else wanted, one) for one in read],
-        "reason": [has("reason" if wants_reason else None, one) for one in read],
-        "number": [float(not numbers.isdisjoint(one.stems)) for one in read],
+        "answer_type": readings.gives(wanted) if wanted and wanted != "reason" else absent,
+        "reason": readings.gives("reason") if asks_reason(question) else absent,
+        "number": readings.any_of([stem[0].isdigit() for stem in readings.asked]),
     }
 
 
-def _weights(asked: frozenset[str], candidates: Sequence[frozenset[str]]) -> dict[str, float]:
-    """Return how much each word tells: the rarer among the candidates, the more (BM25's formula)."""
-    counts = Counter(stem for stems_ in candidates for stem in stems_ & asked)
-    total = len(candidates)
-    return {
-        stem: math.log(1 + (total - counts[stem] + 0.5) / (counts[stem] + 0.5)) for stem in sorted(asked)
-    }
-
-
-def _share(weights: dict[str, float], found: frozenset[str]) -> float:
-    total = sum(weights.values())
-    return sum(weight for stem, weight in weights.items() if stem in found) / total if total else 0.0
+def _weight(count: int, total: int) -> float:
+    """Return how much a word tells: the rarer among the candidates, the more (BM25's formula)."""
+    return math.log(1 + (total - count + 0.5) / (count + 0.5))
 
 
 def _shares(values: Sequence[float]) -> list[float]:

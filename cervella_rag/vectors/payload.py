@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any
 
 from cervella_rag.domain import Chunk, Kind, Metadata
@@ -13,7 +13,7 @@ WINDOWS = "windows"
 KEYWORD_FIELDS = ("root", "path", "paths", "project", "kind", "sessions", "language")
 DATE_FIELD = "date"
 
-_METADATA = tuple(field.name for field in fields(Metadata))
+_KINDS = {str(kind): kind for kind in Kind}
 
 
 def to_payload(chunk: Chunk) -> dict[str, Any]:
@@ -38,6 +38,7 @@ def to_payload(chunk: Chunk) -> dict[str, Any]:
         "text": chunk.text,
         "index_text": chunk.index_text,
         "retired": chunk.retired,
+        "reading": chunk.reading or None,
         "volatile": "yes" if chunk.metadata.volatile else "no",
         "template": "yes" if chunk.metadata.template else "no",
         "kind": str(chunk.metadata.kind),
@@ -49,10 +50,20 @@ def to_payload(chunk: Chunk) -> dict[str, Any]:
 
 def from_payload(chunk_id: str, payload: dict[str, Any]) -> Chunk:
     """Return the chunk that `to_payload` wrote."""
-    values: dict[str, Any] = {name: payload.get(name) for name in _METADATA}
-    values["kind"] = Kind(payload["kind"])
-    values["volatile"] = payload["volatile"] == "yes"
-    values["template"] = payload["template"] == "yes"
+    get = payload.get  # a search reads a hundred of these
+    metadata = Metadata(
+        title=payload["title"],
+        date=get("date"),
+        date_source=get("date_source"),
+        project=get("project"),
+        session=get("session"),
+        kind=_KINDS[payload["kind"]],
+        status=get("status"),
+        author=get("author"),
+        language=payload["language"],
+        volatile=payload["volatile"] == "yes",
+        template=payload["template"] == "yes",
+    )
     return Chunk(
         chunk_id=chunk_id,
         root=payload["root"],
@@ -64,6 +75,7 @@ def from_payload(chunk_id: str, payload: dict[str, Any]) -> Chunk:
         end_line=payload["end_line"],
         text=payload["text"],
         index_text=payload["index_text"],
-        metadata=Metadata(**values),
+        metadata=metadata,
         retired=payload.get("retired"),
+        reading=payload.get("reading", ""),
     )

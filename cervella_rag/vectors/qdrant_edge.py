@@ -7,7 +7,7 @@ Reference: https://qdrant.tech/documentation/edge/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ParamSpec, TypeVar, cast
 
@@ -31,6 +31,8 @@ from cervella_rag.vectors.ranking import Found, rank
 
 _PAGE = 1000
 _BATCH = 256
+_REMEMBERED = 4096
+"""Most chunks kept in memory: about 25 MB."""
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -46,6 +48,7 @@ class EdgeShard:
     def __init__(self, shard: edge.EdgeShard, manifest: Manifest | None = None) -> None:
         self._shard = shard
         self._manifest = manifest
+        self._remembered: dict[str, Chunk] = {}
 
     @classmethod
     def create(cls, folder: Path, dimension: int) -> EdgeShard:
@@ -77,43 +80,59 @@ class EdgeShard:
         return self._manifest
 
     def search(self, search: Search) -> list[Found]:
-        """Return the candidates of both lists, each with all its scores: one planned batch.
+        """Return the candidates of both lists, each with all its scores.
 
-        Every list is asked for its best; then each way of scoring is asked about all that were found.
+        Each list is asked for its best; then, of what was found, for the scores that are missing; then come
+        the payloads. In one planned batch with prefetches and payloads the same takes 5 ms at 2,000 points
+        and 15 at 20,000, instead of 2: the engine finds both lists once for every way of scoring, and reads
+        payloads ten times slower while it scores.
         """
         condition = _filter(search.filters)
         lexical = edge.SparseVector(list(search.lexical.indices), list(search.lexical.values))
         queries = {LEXICAL: edge.Query.Nearest(lexical, using=LEXICAL)}
-        lists = 1
         if search.dense is not None:
             queries[DENSE] = edge.Query.Nearest(list(search.dense), using=DENSE)
-            lists = 2
+        found = self._scores({name: (query, condition) for name, query in queries.items()}, search.candidates)
+        if search.dense is not None:
+            everything = set().union(*found.values())
+            missing = {name: everything - scores.keys() for name, scores in found.items()}
             if search.windows:
                 queries[WINDOWS] = edge.Query.Nearest([list(search.dense)], using=WINDOWS)
-        found = list(queries.values())[:lists]
+                missing[WINDOWS] = everything
+            asked = {name: (queries[name], _any_of(ids)) for name, ids in missing.items() if ids}
+            for name, scores in self._scores(asked, len(everything)).items():
+                found[name] = found.get(name, {}) | scores
+        chunks = self._chunks(set().union(*found.values()))
+        return rank(chunks, found[LEXICAL], found.get(DENSE, {}), found.get(WINDOWS, {}), search)
+
+    def _scores(
+        self, queries: Mapping[str, tuple[edge.Query, edge.Filter | None]], limit: int
+    ) -> dict[str, dict[str, float]]:
+        """Return the best `limit` points of each query with their scores: one planned batch."""
+        if not queries:
+            return {}
         requests = [
-            edge.QueryRequest(
-                limit=lists * search.candidates,
-                prefetches=[
-                    edge.Prefetch(limit=search.candidates, query=query, filter=condition) for query in found
-                ],
-                query=query,
-                with_payload=name == (DENSE if search.dense is not None else LEXICAL),
-            )
-            for name, query in queries.items()
+            edge.QueryRequest(limit=limit, query=query, filter=condition)
+            for query, condition in queries.values()
         ]
         answers = _guard(self._shard.query_batch, edge.QueryBatchRequest(requests))
-        chunks = {
-            str(point.id): from_payload(str(point.id), point.payload)
-            for points in answers
-            for point in points
-            if point.payload
-        }
-        scores: dict[str, dict[str, float]] = {
+        return {
             name: {str(point.id): point.score for point in points}
             for name, points in zip(queries, answers, strict=True)
         }
-        return rank(chunks, scores[LEXICAL], scores.get(DENSE, {}), scores.get(WINDOWS, {}), search)
+
+    def _chunks(self, ids: set[str]) -> dict[str, Chunk]:
+        """Return the chunks of some points; those of a published shard are remembered, for they stay."""
+        known = {point_id: self._remembered[point_id] for point_id in ids & self._remembered.keys()}
+        if len(known) < len(ids):
+            records = _guard(self._shard.retrieve, list(ids - known.keys()), True, False)
+            read = {str(one.id): from_payload(str(one.id), one.payload or {}) for one in records}
+            if self._manifest is not None:
+                if len(self._remembered) + len(read) > _REMEMBERED:
+                    self._remembered = {}
+                self._remembered |= read
+            known |= read
+        return known
 
     def chunks(self) -> Iterator[Chunk]:
         """Return every chunk, in the order of the ids."""
@@ -197,6 +216,10 @@ def _point(point: Point) -> edge.Point:
         if parts:
             vector[WINDOWS] = parts
     return edge.Point(id=point.chunk.chunk_id, vector=vector, payload=to_payload(point.chunk))
+
+
+def _any_of(ids: set[str]) -> edge.Filter:
+    return edge.Filter(must=[edge.HasIdCondition(cast("set[edge.PointId]", ids))])
 
 
 def _filter(filters: Filters) -> edge.Filter | None:

@@ -1,0 +1,1 @@
+"""How fast Cervella is, beside what one would otherwise pick: `make bench`."""
