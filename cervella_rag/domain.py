@@ -290,6 +290,7 @@ class Understood:
     Attributes:
         searched: Text searched with.
         words: Its words, folded, stop words left out.
+        also: Words among them that other languages name otherwise, with these names.
         asks: "state", "why", "decision", "lesson", "research" or "fact".
         answer: Sort of thing that would answer, see `retrieval.answer_types`; None where it cannot be told.
         session: Working session it names.
@@ -299,6 +300,7 @@ class Understood:
 
     searched: str
     words: tuple[str, ...]
+    also: tuple[tuple[str, tuple[str, ...]], ...] = ()
     asks: str = "fact"
     answer: str | None = None
     session: str | None = None
