@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ DOCUMENTS = sorted(
         *ROOT.glob("training/*.md"),
     ]
 )
+OPERATION = re.compile(r"\| `(GET|POST|DELETE) /")
 ENGLISH, ITALIAN = ROOT / "README.md", ROOT / "README.it.md"
 
 
@@ -42,6 +44,15 @@ def test_every_document_can_be_found_from_the_front(file: Path) -> None:
         targets = (link.partition("#")[0] for link in links(page) if "://" not in link)
         waiting += [(page.parent / target).resolve() for target in targets if target]
     assert file in seen
+
+
+def test_every_door_spends_a_limit_but_those_that_machines_watch() -> None:
+    rows = [line for line in (ROOT / "docs/api.md").read_text("utf-8").splitlines() if "/" in line]
+    doors = {row.split("`")[1]: row.split("|")[-2].strip() for row in rows if OPERATION.match(row)}
+    assert len(doors) > 20
+    # A completion looks first whether it is a front end's own request.
+    free = {"GET /health", "GET /health/ready", "GET /metrics", "POST /v1/chat/completions"}
+    assert {door for door, counted in doors.items() if not counted} == free
 
 
 def test_both_languages_have_the_same_blocks_and_commands() -> None:

@@ -81,8 +81,8 @@ def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("elsewhere")
     venv.create(folder, with_pip=True)
     (wheel,) = built.glob("*.whl")
-    command = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    command += ["--constraint", str(ROOT / "constraints.txt"), str(wheel)]
+    command = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "--no-compile"]
+    command += ["--disable-pip-version-check", "--constraint", str(ROOT / "constraints.txt"), str(wheel)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode and any(word in done.stderr for word in NO_NETWORK):
         absent("the package index cannot be reached, and pip's cache does not hold everything")
