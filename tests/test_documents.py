@@ -46,6 +46,20 @@ def test_every_document_can_be_found_from_the_front(file: Path) -> None:
     assert file in seen
 
 
+def test_what_is_said_to_guard_is_tested() -> None:
+    text = (ROOT / "docs/security.md").read_text("utf-8")
+    named = set(re.findall(r"`(?:page/)?(test_\w+)`", text))
+    assert len(named) > 15
+    assert named - {file.stem for file in ROOT.glob("tests/**/test_*.py")} == set()
+    code = "\n".join(file.read_text("utf-8") for file in ROOT.glob("tests/**/test_*.py"))
+    told = {
+        name
+        for inside in re.findall(r"\((`[a-z_]+`(?:, `[a-z_]+`)*)\)", text)
+        for name in inside.split(", ")
+    }
+    assert {name for name in told if f"def test_{name.strip('`')}(" not in code} == set()
+
+
 def test_every_door_spends_a_limit_but_those_that_machines_watch() -> None:
     rows = [line for line in (ROOT / "docs/api.md").read_text("utf-8").splitlines() if "/" in line]
     doors = {row.split("`")[1]: row.split("|")[-2].strip() for row in rows if OPERATION.match(row)}
