@@ -72,6 +72,18 @@ Address = Annotated[str, AfterValidator(_address)]
 OptionalAddress = Annotated[Address | None, BeforeValidator(lambda value: value or None)]
 
 
+def _addresses(value: str) -> str:
+    found = [_address(part.strip()) for part in value.split(",") if part.strip()]
+    if not found:
+        raise ValueError("an address is written http://HOST:PORT, several with commas between them")
+    return ",".join(dict.fromkeys(found))
+
+
+Addresses = Annotated[str, AfterValidator(_addresses)]
+"""URLs of one or more servers, with commas between them."""
+OptionalAddresses = Annotated[Addresses | None, BeforeValidator(lambda value: value or None)]
+
+
 class _Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -213,7 +225,10 @@ class LLMSettings(_Group):
         "auto",
         description="`auto` takes the first that can speak, in the order written here; a name fixes it.",
     )
-    ollama_url: Address = Field("http://127.0.0.1:11434", description="Where Ollama listens.")
+    ollama_url: Addresses = Field(
+        "http://127.0.0.1:11434",
+        description="Where Ollama listens; several hosts with commas between them (docs/voices.md).",
+    )
     ollama_model: str = Field(
         "qwen3:4b-instruct-2507-q4_K_M",
         min_length=1,
@@ -224,8 +239,10 @@ class LLMSettings(_Group):
         pattern=r"^-?(\d+(\.\d+)?(ns|us|ms|s|m|h))+$",
         description="How long Ollama keeps the model loaded after an answer.",
     )
-    openai_url: OptionalAddress = Field(
-        None, description="Base URL of an OpenAI-compatible server, with its `/v1`; none by default."
+    openai_url: OptionalAddresses = Field(
+        None,
+        description="Base URL of an OpenAI-compatible server, with its `/v1`, or of several with commas"
+        " between them; none by default.",
     )
     openai_model: str = Field("", description="Model on that server; empty takes the first it lists.")
     openai_key: SecretStr = Field(SecretStr("none"), description="Key of that server.")
@@ -285,8 +302,22 @@ class LLMSettings(_Group):
     )
     between_tokens_seconds: float = Field(30.0, gt=0, description="Longest silence after that.")
     rest_seconds: float = Field(
-        15.0, ge=0, description="How long `auto` passes over a voice that could not speak."
+        15.0,
+        ge=0,
+        description="How long `auto` passes over a voice that could not speak, and the first rest of one of"
+        " several hosts; it doubles with every failure in a row.",
     )
+    longest_rest_seconds: float = Field(240.0, ge=0, description="Longest rest of one of several hosts.")
+
+    @property
+    def ollama_urls(self) -> tuple[str, ...]:
+        """Where Ollama listens, in order of preference."""
+        return tuple(self.ollama_url.split(","))
+
+    @property
+    def openai_urls(self) -> tuple[str, ...]:
+        """The OpenAI-compatible servers, in order of preference."""
+        return tuple(self.openai_url.split(",")) if self.openai_url else ()
 
 
 class PersonaSettings(_Group):

@@ -57,7 +57,7 @@ def make_embedder(settings: Settings) -> Embedder | None:
         case "ollama":
             from cervella_rag.vectors.ollama_embedder import OllamaEmbedder
 
-            model, url = chosen.model or "bge-m3", chosen.url or settings.llm.ollama_url
+            model, url = chosen.model or "bge-m3", chosen.url or settings.llm.ollama_urls[0]
             return OllamaEmbedder(url, model, _prefixes(settings, model), chosen.timeout_seconds)
         case "openai":
             from cervella_rag.vectors.openai_embedder import OpenAIEmbedder
