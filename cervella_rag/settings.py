@@ -182,6 +182,16 @@ class EmbedderSettings(_Group):
     timeout_seconds: float = Field(
         120.0, gt=0, description="Longest wait for vectors of a server, loading its model included."
     )
+    batch_size: int = Field(
+        32, ge=1, le=2048, description="Texts in one request to a server, while documents are indexed."
+    )
+    concurrency: int = Field(
+        4,
+        ge=1,
+        le=256,
+        description="Requests to a server at once, while documents are indexed; as many as it works on in"
+        " parallel, for Ollama its OLLAMA_NUM_PARALLEL and one more.",
+    )
 
 
 class QdrantSettings(_Group):
@@ -200,6 +210,49 @@ class QdrantSettings(_Group):
         None, ge=1, le=65535, description="Port of the server to speak gRPC to; HTTP without one."
     )
     timeout_seconds: int = Field(30, ge=1, le=3600, description="Longest wait for one answer of it.")
+    ca_file: Path | None = Field(
+        None,
+        description="Certificates (PEM) to trust for an https URL instead of the system's, as with a CA of"
+        " one's own.",
+    )
+    shards: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description="Parts of a collection; without it what the server chooses. This and what follows takes"
+        " effect when a collection is made: `cervella index --rebuild`.",
+    )
+    replicas: int | None = Field(
+        None, ge=1, le=100, description="Copies of every shard in a cluster; without it one."
+    )
+    write_consistency: int | None = Field(
+        None,
+        ge=1,
+        le=100,
+        description="Copies that must have taken a write before it counts; not more than there are. Less"
+        " than all lets a reader meet a copy that is behind.",
+    )
+    quantisation: Literal["none", "int8", "binary"] = Field(
+        "none",
+        description="Also keep the searched vectors in one byte or one bit a number, in memory; what is"
+        " found with them is scored by the whole vectors.",
+    )
+    oversampling: float = Field(
+        2.0,
+        ge=1,
+        le=100,
+        description="How many times the candidates are looked for with quantised vectors, before the whole"
+        " ones choose; takes effect at once.",
+    )
+    on_disk: bool = Field(
+        False, description="Leave the whole vectors on disk, in memory as far as the system caches them."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.write_consistency or 1) > (self.replicas or 1):
+            raise ValueError("write_consistency is more than the replicas there are")
+        return self
 
 
 class RetrievalSettings(_Group):
