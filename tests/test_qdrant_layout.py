@@ -26,9 +26,10 @@ from cervella_rag.domain import Filters
 from cervella_rag.errors import InvalidSettingError, StoreUnavailableError
 from cervella_rag.memory.lexical import encode_query
 from cervella_rag.protocols import Search
+from cervella_rag.vectors.qdrant_layout import Layout
 from cervella_rag.vectors.qdrant_reader import Reader
 from cervella_rag.vectors.qdrant_server import QdrantStore, Writer
-from cervella_rag.vectors.qdrant_wire import Layout, QdrantOptions, Wire, connect
+from cervella_rag.vectors.qdrant_wire import QdrantOptions, Wire, connect
 
 from .conftest import server_options
 from .qdrant_double import QdrantDouble, qdrant_double

@@ -143,8 +143,9 @@ def make_store(settings: Settings) -> VectorStore:
         from cervella_rag.vectors.generations import EmbeddedStore
 
         return EmbeddedStore(settings.home / "index")
+    from cervella_rag.vectors.qdrant_layout import Layout
     from cervella_rag.vectors.qdrant_server import QdrantStore
-    from cervella_rag.vectors.qdrant_wire import Layout, QdrantOptions
+    from cervella_rag.vectors.qdrant_wire import QdrantOptions
 
     options = QdrantOptions(
         url=qdrant.url,

@@ -12,7 +12,8 @@ from cervella_rag.domain import Chunk, Filters
 from cervella_rag.protocols import Manifest, Search, Vectors
 from cervella_rag.vectors.batches import batches
 from cervella_rag.vectors.payload import DATE_FIELD, DENSE, LEXICAL, WINDOWS, from_payload
-from cervella_rag.vectors.qdrant_wire import Layout, Wire
+from cervella_rag.vectors.qdrant_layout import search_params
+from cervella_rag.vectors.qdrant_wire import Wire
 from cervella_rag.vectors.ranking import Found, rank
 
 BATCH = 256
@@ -27,7 +28,7 @@ class Reader:
     def __init__(self, wire: Wire, collection: str, manifest: Manifest) -> None:
         self._wire = wire
         self._live = live(manifest.generation)
-        self._rescored, self._whole = _search_params(wire.layout)
+        self._rescored, self._whole = search_params(wire.layout)
         self.collection = collection
         self.manifest = manifest
 
@@ -93,15 +94,6 @@ class Reader:
                     rows = [named[DENSE], *named.get(WINDOWS, [])]
                     found[(record.payload or {})["chunk_id"]] = np.array(rows, np.float32)
         return found
-
-
-def _search_params(layout: Layout) -> tuple[models.SearchParams | None, models.SearchParams | None]:
-    """Return how candidates are found among quantised vectors, and that they are scored by whole ones."""
-    if layout.quantisation == "none":
-        return None, None
-    found = models.QuantizationSearchParams(rescore=True, oversampling=layout.oversampling)
-    scored = models.QuantizationSearchParams(ignore=True)
-    return models.SearchParams(quantization=found), models.SearchParams(quantization=scored)
 
 
 def live(generation: int) -> list[models.Condition]:

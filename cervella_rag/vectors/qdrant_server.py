@@ -38,9 +38,10 @@ from cervella_rag.errors import (
 from cervella_rag.protocols import Manifest, StoreReader
 from cervella_rag.vectors.batches import batches
 from cervella_rag.vectors.payload import DATE_FIELD, DENSE, KEYWORD_FIELDS, LEXICAL, WINDOWS, to_payload
+from cervella_rag.vectors.qdrant_layout import vector_params
 from cervella_rag.vectors.qdrant_lease import FREE, Lease, held_by
 from cervella_rag.vectors.qdrant_reader import BATCH, BORN, GONE, Reader, any_of, live
-from cervella_rag.vectors.qdrant_wire import Layout, QdrantOptions, Wire, connect
+from cervella_rag.vectors.qdrant_wire import QdrantOptions, Wire, connect
 from cervella_rag.vectors.writer_lock import locked
 
 _log = logging.getLogger(__name__)
@@ -218,7 +219,7 @@ class Writer:
         self._wire.call(
             client.create_collection,
             collection,
-            vectors_config=_vectors(dimension, self._wire.layout) if dimension else {},
+            vectors_config=vector_params(dimension, self._wire.layout) if dimension else {},
             sparse_vectors_config={LEXICAL: models.SparseVectorParams(modifier=models.Modifier.IDF)},
             shard_number=self._wire.layout.shards,
             replication_factor=self._wire.layout.replicas,
@@ -296,38 +297,3 @@ class Writer:
         if not self._collection:
             raise StoreError(reason="the next generation was not begun")
         return self._collection
-
-
-def _vectors(dimension: int, layout: Layout) -> dict[str, models.VectorParams]:
-    """Chunks are searched; windows only score what was found: they need no graph, and half floats do.
-
-    Only what is searched is quantised: what is scored is scored whole.
-    """
-    on_disk = layout.on_disk or None
-    return {
-        DENSE: models.VectorParams(
-            size=dimension,
-            distance=models.Distance.COSINE,
-            quantization_config=_QUANTISATIONS[layout.quantisation],
-            on_disk=on_disk,
-        ),
-        WINDOWS: models.VectorParams(
-            size=dimension,
-            distance=models.Distance.COSINE,
-            multivector_config=models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM),
-            datatype=models.Datatype.FLOAT16,
-            hnsw_config=models.HnswConfigDiff(m=0),
-            on_disk=on_disk,
-        ),
-    }
-
-
-_QUANTISATIONS: dict[str, models.QuantizationConfig | None] = {
-    "none": None,
-    # A hundredth of the values, the farthest out, is cut off, so that they do not widen the steps of all.
-    # Reference: https://qdrant.tech/documentation/guides/quantization/#setting-up-scalar-quantization
-    "int8": models.ScalarQuantization(
-        scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99, always_ram=True)
-    ),
-    "binary": models.BinaryQuantization(binary=models.BinaryQuantizationConfig(always_ram=True)),
-}

@@ -28,30 +28,13 @@ from cervella_rag.errors import (
     StoreUnavailableError,
     StoreVersionError,
 )
+from cervella_rag.vectors.qdrant_layout import PLAIN, Layout
 
 _PAGE = 1000
 _PATIENCE_SECONDS = 2.0
 
 T = TypeVar("T")
 P = ParamSpec("P")
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """How a collection is laid out where it is made; None is what the server does by itself.
-
-    Attributes:
-        quantisation: "none", "int8" or "binary": the searched vectors once more, small and in memory.
-        oversampling: How many times the candidates are looked for with those, at least 1.
-        on_disk: The whole vectors stay on disk.
-    """
-
-    shards: int | None = None
-    replicas: int | None = None
-    write_consistency: int | None = None
-    quantisation: str = "none"
-    oversampling: float = 2.0
-    on_disk: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +55,7 @@ class QdrantOptions:
     grpc_port: int | None
     timeout_seconds: int
     ca_file: Path | None = None
-    layout: Layout = Layout()
+    layout: Layout = PLAIN
 
 
 def connect(options: QdrantOptions) -> QdrantClient:
