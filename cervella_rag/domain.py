@@ -588,7 +588,7 @@ class PassedOver:
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """A voice has ended: which one, how, and what it counted (0 where it counts nothing)."""
+    """A voice has ended: which one, how, what it counted (0 for nothing), and on which of its hosts."""
 
     mode: str
     model: str
@@ -598,19 +598,43 @@ class Spoken:
     passed_over: tuple[PassedOver, ...] = ()
     composition: Composition | None = None
     said_again_for: tuple[str, ...] = ()
+    host: str = ""
 
 
 VoiceEvent = Status | Token | Spoken
 
 
 @dataclass(frozen=True, slots=True)
+class HostState:
+    """One server's health; how long it is still left alone after it failed."""
+
+    host: str
+    ready: bool
+    detail: str
+    resting_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class HostLoad:
+    """What one server of a voice does now, and what it did since this process began."""
+
+    mode: str
+    host: str
+    running: int
+    answered: int
+    failed: int
+    resting_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class VoiceState:
-    """One voice's health."""
+    """One voice's health, and that of each server it speaks through."""
 
     mode: str
     model: str
     ready: bool
     detail: str
+    hosts: tuple[HostState, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

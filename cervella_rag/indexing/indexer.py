@@ -46,8 +46,6 @@ from cervella_rag.retrieval.reading import reading_of
 Progress = Callable[[str, int, int], None]
 """Stage ("read" or "embed"), how many are done, how many there are."""
 
-_BATCH = 64
-
 
 @dataclass(frozen=True, slots=True)
 class IndexerParts:
@@ -56,6 +54,7 @@ class IndexerParts:
     Attributes:
         home: Where the index is looked for; named when there is none.
         redaction: Name of the rules by which `documents` takes secrets out.
+        embed_at_once: Chunks given to the embedder in one call.
     """
 
     sources: SourceReader
@@ -66,6 +65,7 @@ class IndexerParts:
     store: VectorStore
     home: str
     redaction: str = "none"
+    embed_at_once: int = 64
 
     @property
     def made(self) -> tuple[Embedder | None, str, str]:
@@ -213,8 +213,9 @@ class Indexer:
         """
         vectors = {} if job.rebuild else _known_vectors(job, chunks)
         missing = list({c.index_text: c for c in chunks if c.index_text not in vectors}.values())
-        for start in range(0, len(missing), _BATCH):
-            batch = missing[start : start + _BATCH]
+        size = self._parts.embed_at_once
+        for start in range(0, len(missing), size):
+            batch = missing[start : start + size]
             texts = [
                 (chunk.index_text, *(windows(chunk) if embedder.sees_windows else ())) for chunk in batch
             ]
