@@ -358,6 +358,7 @@ class Retrieval:
     """What was found: hits when there is enough to answer from, otherwise the closest ones.
 
     Attributes:
+        doubt: Chance, from 0 to 1, that the hits do not hold the answer.
         degraded: Parts that failed and were done without: "embedder".
     """
 
@@ -370,6 +371,7 @@ class Retrieval:
     took_ms: float
     exact: Exact | None = None
     degraded: tuple[str, ...] = ()
+    doubt: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

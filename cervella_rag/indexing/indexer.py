@@ -175,6 +175,23 @@ class Indexer:
             writer.purge()  # for good: no earlier generation may keep it
         return len(gone)
 
+    def draw_line(self, line: float) -> int:
+        """Keep with the index above which chance of having no answer a question is turned away.
+
+        Returns:
+            The generation that knows it.
+
+        Raises:
+            IndexAbsentError: Nothing is indexed.
+        """
+        with self._parts.store.write() as writer:
+            current = writer.current
+            if current is None:
+                raise IndexAbsentError(home=self._parts.home)
+            writer.begin(dimension=current.manifest.dimension, fresh=False)
+            writer.publish(replace(current.manifest, generation=writer.generation, line=line))
+        return writer.generation
+
     def _read(self, job: _Job) -> list[Chunk]:
         """Read and cut every document to write."""
         total = len(job.todo.write)
@@ -233,6 +250,12 @@ class Indexer:
             return job.writer.current.manifest.dimension
         return self._parts.embedder.dimension if self._parts.embedder else 0
 
+    def _line(self, job: _Job) -> float | None:
+        """Return the line of the generation before, where it was drawn for the same embedder."""
+        before = job.writer.current.manifest if job.writer.current else None
+        name = Manifest.wanted(*self._parts.made)["embedder"]
+        return before.line if before and before.embedder == name else None
+
     def _publish(self, job: _Job, locations: dict[str, str], written: Sequence[Chunk]) -> None:
         known = _known(job, written)
         job.writer.publish(
@@ -246,6 +269,7 @@ class Indexer:
                 chunks=job.writer.count(),
                 projects=tuple(sorted({metadata.project for metadata in known if metadata.project})),
                 newest=max((metadata.date for metadata in known if metadata.date), default=""),
+                line=self._line(job),
             )
         )
 

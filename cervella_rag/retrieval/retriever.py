@@ -28,7 +28,7 @@ from cervella_rag.errors import (
 from cervella_rag.memory.lexical import encode_query, numbered, words
 from cervella_rag.messages import message
 from cervella_rag.protocols import Embedder, Search, StoreReader, VectorStore
-from cervella_rag.retrieval.evidence import is_enough
+from cervella_rag.retrieval.evidence import NO_EMBEDDER, WEIGHED, gate_for
 from cervella_rag.retrieval.query import understand
 from cervella_rag.retrieval.ranker import rerank
 from cervella_rag.retrieval.time import condition, prefer
@@ -108,8 +108,12 @@ class Retriever:
         candidates = _candidates(reader, search, understood)
         found = prefer(understood, rerank(understood.searched, candidates, dict(understood.also)))
         asked = understood.words
-        hits = tuple(Hit(chunk, scores, self._why(asked, chunk, scores)) for chunk, scores in found[:top_k])
-        enough = is_enough(asked, hits)
+        wanted = max(top_k, WEIGHED)
+        best = tuple(Hit(chunk, scores, self._why(asked, chunk, scores)) for chunk, scores in found[:wanted])
+        hits = best[:top_k]
+        gate = gate_for(reader.manifest.embedder if dense else NO_EMBEDDER)
+        doubt = gate.doubt(understood, best[:WEIGHED])
+        enough = doubt <= (gate.line if reader.manifest.line is None else reader.manifest.line)
         return Retrieval(
             question=question,
             hits=hits,
@@ -120,6 +124,7 @@ class Retriever:
             exact=self._exact(question) if self._exact else None,
             took_ms=round((time.perf_counter() - started) * 1000, 2),
             degraded=degraded,
+            doubt=round(doubt, 3),
         )
 
     def reader(self) -> StoreReader:
