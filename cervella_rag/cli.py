@@ -12,13 +12,14 @@ import logging
 import os
 import sys
 import threading
+from dataclasses import asdict
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cervella_rag import __version__, bootstrap, terminal
+from cervella_rag import __version__, bootstrap, terminal, terminal_eval
 from cervella_rag.cli_memory import memory_app
 from cervella_rag.doctor import examine
 from cervella_rag.errors import CervellaError
@@ -27,12 +28,17 @@ from cervella_rag.terminal import err, out, safe, say
 from cervella_rag.terminal_chat import COMMANDS, TerminalChat
 
 if TYPE_CHECKING:
+    from cervella_rag.indexing.enrich import Estimate
     from cervella_rag.settings import Settings
 
 EXIT_REFUSED = 3
 EXIT_INTERRUPTED = 130
 
 Json = Annotated[bool, typer.Option("--json", help=say("opt_json"))]
+Voice = Annotated[
+    Literal["auto", "ollama", "openai", "llama_cpp", "memory_only"] | None,
+    typer.Option("--voice", help=say("opt_voice")),
+]
 
 app = typer.Typer(help=say("about"), no_args_is_help=True, add_completion=False)
 evaluations = typer.Typer(help=say("help_eval"), no_args_is_help=True)
@@ -109,6 +115,34 @@ def index(
         terminal.show_report(report, dry_run=dry_run)
     if report.refused:
         raise typer.Exit(EXIT_REFUSED)
+
+
+@app.command("enrich", help=say("help_enrich"))
+def enrich(
+    limit: Annotated[int | None, typer.Option(min=1, help=say("opt_enrich_limit"))] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help=say("opt_enrich_dry_run"))] = False,
+    yes: Annotated[bool, typer.Option("--yes", help=say("opt_enrich_yes"))] = False,
+    voice: Voice = None,
+    as_json: Json = False,
+) -> None:
+    """Let a voice write of every chunk what it is about, and search that too."""
+    settings = bootstrap.with_voice(bootstrap.load_settings(), voice)
+    with terminal.progress_bar() as progress:
+
+        def confirm(estimate: Estimate) -> bool:
+            with progress.paused():
+                return terminal.confirm_enrichment(estimate, yes=yes)
+
+        report, indexed = bootstrap.enrich(settings, confirm, progress, limit=limit, dry_run=dry_run)
+    if as_json:
+        outer = bootstrap.outer_shape(indexed) if indexed else None
+        _print_json({**asdict(report), "index": outer})
+        return
+    if dry_run and report.estimate:
+        terminal.show_estimate(report.estimate)
+    terminal.show_enriched(report)
+    if indexed:
+        terminal.show_report(indexed, dry_run=False)
 
 
 @app.command(help=say("help_watch"))
@@ -371,23 +405,31 @@ def serve(
 
 @evaluations.command("retrieval", help=say("help_eval_retrieval"))
 def eval_retrieval(
-    file: Annotated[Path, typer.Argument(help=say("arg_file"))], as_json: Json = False
+    file: Annotated[Path, typer.Argument(help=say("arg_file"))],
+    memory: Annotated[list[Path] | None, typer.Option("--memory", help=say("opt_memory"))] = None,
+    misses: Annotated[bool, typer.Option("--misses", help=say("opt_misses"))] = False,
+    baseline: Annotated[Path | None, typer.Option(help=say("opt_baseline"))] = None,
+    save_baseline: Annotated[Path | None, typer.Option(help=say("opt_save_baseline"))] = None,
+    as_json: Json = False,
 ) -> None:
-    """Measure retrieval on an evaluation file."""
+    """Measure retrieval on an evaluation file; exit with 1 where it found less than the baseline did."""
+    settings = bootstrap.load_settings()
     with terminal.progress_bar() as progress:
-        report = bootstrap.evaluate_retrieval(
-            bootstrap.load_settings(), file, lambda done, total: progress("questions", done, total)
-        )
+        report = bootstrap.evaluate_retrieval(settings, file, progress, memory or ())
+    comparison = bootstrap.compare_with_baseline(report, baseline) if baseline else None
+    if save_baseline:
+        bootstrap.save_baseline(report, save_baseline)
     if as_json:
-        _print_json(report)
+        _print_json({**report, "comparison": comparison})
     else:
-        terminal.show_measures(report)
-
-
-Voice = Annotated[
-    Literal["auto", "ollama", "openai", "llama_cpp", "memory_only"] | None,
-    typer.Option("--voice", help=say("opt_voice")),
-]
+        terminal_eval.show_measures(report)
+        if misses:
+            terminal_eval.show_misses(report["misses"])
+    if comparison:
+        if not as_json:
+            terminal_eval.show_comparison(comparison)
+        if not comparison["passed"]:
+            raise typer.Exit(1)
 
 
 @evaluations.command("persona", help=say("help_eval_persona"))
@@ -406,7 +448,7 @@ def eval_persona(
     if as_json:
         _print_json(report)
     else:
-        terminal.show_voice_measures(report)
+        terminal_eval.show_voice_measures(report)
 
 
 @evaluations.command("answers", help=say("help_eval_answers"))
@@ -420,7 +462,7 @@ def eval_answers(
     if as_json:
         _print_json(report)
     else:
-        terminal.show_answer_measures(report)
+        terminal_eval.show_answer_measures(report)
 
 
 @evaluations.command("tasks", help=say("help_eval_tasks"))
@@ -446,7 +488,7 @@ def eval_tasks(
     if as_json:
         _print_json(report)
     else:
-        terminal.show_task_measures(report)
+        terminal_eval.show_task_measures(report)
 
 
 @personas.command("check", help=say("help_persona_check"))

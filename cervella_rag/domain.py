@@ -172,6 +172,7 @@ class Chunk:
         text: Those lines as they are in the file, at most 500 estimated tokens; for display. Of a
             line that is longer than that by itself, a part.
         index_text: File name, headings and cleaned words; for embedding and lexical search.
+        enrichment: Lines that a model wrote of it, searched too and never shown; "" without any.
     """
 
     chunk_id: str
@@ -186,6 +187,12 @@ class Chunk:
     index_text: str
     metadata: Metadata
     retired: str | None = None
+    enrichment: str = ""
+
+    @property
+    def searched_text(self) -> str:
+        """Everything that is searched by words."""
+        return f"{self.index_text}\n{self.enrichment}" if self.enrichment else self.index_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -501,7 +508,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class IndexReport:
-    """What one run of `index` did; counts are documents unless named otherwise."""
+    """What one run of `index` did; counts are documents unless named otherwise.
+
+    Attributes:
+        enriched: Chunks whose enrichment came, changed or went.
+    """
 
     added: int = 0
     changed: int = 0
@@ -519,6 +530,7 @@ class IndexReport:
     roots: dict[str, str] = field(default_factory=dict)
     dropped_roots: dict[str, str] = field(default_factory=dict)
     redacted: dict[str, int] = field(default_factory=dict)
+    enriched: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ def to_payload(chunk: Chunk) -> dict[str, Any]:
         "text": chunk.text,
         "index_text": chunk.index_text,
         "retired": chunk.retired,
+        "enrichment": chunk.enrichment or None,
         "volatile": "yes" if chunk.metadata.volatile else "no",
         "template": "yes" if chunk.metadata.template else "no",
         "kind": str(chunk.metadata.kind),
@@ -66,4 +67,5 @@ def from_payload(chunk_id: str, payload: dict[str, Any]) -> Chunk:
         index_text=payload["index_text"],
         metadata=Metadata(**values),
         retired=payload.get("retired"),
+        enrichment=payload.get("enrichment", ""),
     )
