@@ -1,8 +1,8 @@
 """A chunk as the ranker reads it: made once, when it is indexed, so that no question has to.
 
 Text, so that a person can read it too: what sorts of thing it gives, then the stems of the file's name and
-the headings, then a line a window with the stems that stand in it. Reading the hundred candidates of a question
-anew took 5 ms of its 12, and 15 where a sort of thing is asked for.
+the headings, then a line a window with the stems that stand in it. Reading the hundred candidates of a
+question anew took 5 ms of its 12, and 15 where a sort of thing is asked for.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Readings:
 
     def any_of(self, asked: Sequence[bool]) -> NDArray[np.bool_]:
         """Tell of each candidate whether it has one of the chosen stems."""
-        found: NDArray[np.bool_] = self._by_candidate[np.flatnonzero(asked)].any(axis=0)
+        found: NDArray[np.bool_] = np.any(self._by_candidate[np.flatnonzero(asked)], axis=0)
         return found
 
     @property
@@ -98,7 +98,7 @@ class Readings:
 
     @cached_property
     def _by_line(self) -> NDArray[np.float64]:
-        """Shape (stems, lines): 1 where a stem stands in a line of all candidates, less where another name does."""
+        """Shape (stems, lines): 1 where a stem stands in the line, less where another name of it does."""
         text = "\n".join(self.texts).encode()
         ends = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n"))
         present = np.zeros((len(self.asked), len(ends) + 1))
