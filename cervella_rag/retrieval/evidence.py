@@ -37,7 +37,7 @@ _NEAR_IN_WORDS = 0.34
 """Least coverage where there are no vectors: more than a third of the words."""
 _WHO = re.compile(r"\b(?:chi|who|quem)\b")
 _WHICH = re.compile(
-    r"\b(?:che|quale|qual|which|what)\s+(?!cos|e\b|problem|lezion|punto\b|tipo\b|did\b|do\b|are\b|is\b|was\b"
+    r"\b(?:che|quale|qual|which)\s+(?!cos|e\b|problem|lezion|punto\b|tipo\b"
     r"|abbiamo|era\b|sono\b)\w{3,}"
 )
 _OURS = re.compile(r"\b(?:abbiamo|nostr\w*|ci|noi|our|we|us|nos\w*|temos)\b")
