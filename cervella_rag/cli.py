@@ -14,13 +14,14 @@ import threading
 from dataclasses import asdict
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from cervella_rag import __version__, bootstrap, terminal
 from cervella_rag.cli_eval import evaluations
 from cervella_rag.cli_memory import memory_app
+from cervella_rag.cli_options import Json, Voice, print_json, show
 from cervella_rag.doctor import examine
 from cervella_rag.errors import CervellaError
 from cervella_rag.messages import locale_language
@@ -34,11 +35,6 @@ if TYPE_CHECKING:
 EXIT_REFUSED = 3
 EXIT_INTERRUPTED = 130
 
-Json = Annotated[bool, typer.Option("--json", help=say("opt_json"))]
-Voice = Annotated[
-    Literal["auto", "ollama", "openai", "llama_cpp", "memory_only"] | None,
-    typer.Option("--voice", help=say("opt_voice")),
-]
 
 app = typer.Typer(help=say("about"), no_args_is_help=True, add_completion=False)
 models = typer.Typer(help=say("help_model"), no_args_is_help=True)
@@ -109,7 +105,7 @@ def index(
             progress=progress,
         )
     if as_json:
-        _print_json(bootstrap.outer_shape(report))
+        print_json(bootstrap.outer_shape(report))
     else:
         terminal.show_report(report, dry_run=dry_run)
     if report.refused:
@@ -135,7 +131,7 @@ def enrich(
         report, indexed = bootstrap.enrich(settings, confirm, progress, limit=limit, dry_run=dry_run)
     if as_json:
         outer = bootstrap.outer_shape(indexed) if indexed else None
-        _print_json({**asdict(report), "index": outer})
+        print_json({**asdict(report), "index": outer})
         return
     if dry_run and report.estimate:
         terminal.show_estimate(report.estimate)
@@ -180,7 +176,7 @@ def search(
     retriever = bootstrap.make_retriever(bootstrap.load_settings())
     retrieval = retriever.retrieve(asked, top_k=top_k)
     if as_json:
-        _print_json(bootstrap.outer_shape(retrieval))
+        print_json(bootstrap.outer_shape(retrieval))
     else:
         if retrieval.exact:
             out.print(
@@ -204,7 +200,7 @@ def ask(
         try:
             await assistant.voices.wake()  # a model loads while the memory is searched
             if as_json:
-                _print_json(bootstrap.outer_shape(await assistant.reply(asked, conversation)))
+                print_json(bootstrap.outer_shape(await assistant.reply(asked, conversation)))
             else:
                 await terminal.show_turn(assistant.stream(asked, conversation))
         finally:
@@ -249,7 +245,7 @@ def brief(
     settings = bootstrap.load_settings()
     written = bootstrap.write_brief(settings, project, max_tokens, locale_language())
     if as_json:
-        _print_json(bootstrap.brief_shape(written))
+        print_json(bootstrap.brief_shape(written))
     else:
         out.print(terminal.printable(written.text), markup=False)
 
@@ -340,14 +336,14 @@ def stats(
     if cost:
         costs = bootstrap.count_costs(bootstrap.load_settings())
         if as_json:
-            _print_json(costs)
+            print_json(costs)
         else:
             terminal.show_costs(costs)
         return
     if verify:
         verification = bootstrap.verify_index(bootstrap.load_settings())
         if as_json:
-            _print_json(bootstrap.outer_shape(verification))
+            print_json(bootstrap.outer_shape(verification))
         else:
             terminal.show_verification(verification)
         if verification.differences:
@@ -355,7 +351,7 @@ def stats(
         return
     counted = bootstrap.count_index(bootstrap.load_settings())
     if as_json:
-        _print_json(bootstrap.outer_shape(counted))
+        print_json(bootstrap.outer_shape(counted))
     else:
         terminal.show_stats(counted)
 
@@ -379,7 +375,7 @@ def doctor(as_json: Json = False) -> None:
     """Check that everything is in place."""
     checks = examine()
     if as_json:
-        _print_json([{"check": name, "ok": is_well, "detail": text} for name, is_well, text in checks])
+        print_json([{"check": name, "ok": is_well, "detail": text} for name, is_well, text in checks])
     else:
         terminal.show_checks(checks)
     failing = [name for name, is_well, _ in checks if not is_well]
@@ -406,10 +402,7 @@ def serve(
 def check_persona(as_json: Json = False) -> None:
     """Look a persona over."""
     described = bootstrap.describe_persona(bootstrap.load_settings())
-    if as_json:
-        _print_json(described)
-    else:
-        terminal.show_persona(described)
+    show(described, terminal.show_persona, as_json=as_json)
 
 
 @personas.command("export", help=say("help_persona_export"))
@@ -431,8 +424,3 @@ def import_persona(
     """Keep a Character Card as a persona."""
     path = bootstrap.import_persona(bootstrap.load_settings(), file, language, replace=replace)
     out.print(safe(say("persona_kept", path=path, name=path.stem)))
-
-
-def _print_json(document: Any) -> None:
-    # Not through rich: it would wrap and colour what another program reads.
-    print(json.dumps(document, ensure_ascii=False, indent=2))

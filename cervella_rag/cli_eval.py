@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from cervella_rag import bootstrap, terminal, terminal_eval
+from cervella_rag.cli_options import Json, Voice, print_json, show
 from cervella_rag.messages import locale_language
 from cervella_rag.terminal import err, safe, say
-
-Json = Annotated[bool, typer.Option("--json", help=say("opt_json"))]
-Voice = Annotated[
-    Literal["auto", "ollama", "openai", "llama_cpp", "memory_only"] | None,
-    typer.Option("--voice", help=say("opt_voice")),
-]
 
 evaluations = typer.Typer(help=say("help_eval"), no_args_is_help=True)
 
@@ -39,7 +33,7 @@ def eval_retrieval(
     if save_baseline:
         bootstrap.save_baseline(report, save_baseline)
     if as_json:
-        _print_json({**report, "comparison": comparison})
+        print_json({**report, "comparison": comparison})
     else:
         terminal_eval.show_measures(report)
         if misses:
@@ -60,10 +54,7 @@ def calibrate(
     """Draw the line between answering and saying it is not in memory, and keep it with the index."""
     with terminal.progress_bar() as progress:
         found = bootstrap.calibrate(bootstrap.load_settings(), file, wrong, progress)
-    if as_json:
-        _print_json(found)
-    else:
-        terminal_eval.show_line(found)
+    show(found, terminal_eval.show_line, as_json=as_json)
 
 
 @evaluations.command("persona", help=say("help_eval_persona"))
@@ -79,10 +70,7 @@ def eval_persona(
     with terminal.progress_bar() as progress:
         wanted = tuple(sorted({int(part) for part in turns.split(",")}))
         report = bootstrap.evaluate_persona(settings, wanted, progress)
-    if as_json:
-        _print_json(report)
-    else:
-        terminal_eval.show_voice_measures(report)
+    show(report, terminal_eval.show_voice_measures, as_json=as_json)
 
 
 @evaluations.command("answers", help=say("help_eval_answers"))
@@ -93,10 +81,7 @@ def eval_answers(
     settings = bootstrap.with_voice(bootstrap.load_settings(), voice)
     with terminal.progress_bar() as progress:
         report = bootstrap.evaluate_answers(settings, file, progress)
-    if as_json:
-        _print_json(report)
-    else:
-        terminal_eval.show_answer_measures(report)
+    show(report, terminal_eval.show_answer_measures, as_json=as_json)
 
 
 @evaluations.command("tasks", help=say("help_eval_tasks"))
@@ -119,12 +104,4 @@ def eval_tasks(
     if sheet and other:
         key = bootstrap.write_sheet(report, other, sheet, locale_language())
         err.print(safe(say("sheet_written", sheet=sheet, names=key)))
-    if as_json:
-        _print_json(report)
-    else:
-        terminal_eval.show_task_measures(report)
-
-
-def _print_json(document: Any) -> None:
-    # Not through rich: it would wrap and colour what another program reads.
-    print(json.dumps(document, ensure_ascii=False, indent=2))
+    show(report, terminal_eval.show_task_measures, as_json=as_json)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cervella_rag import bootstrap
+from cervella_rag.cli_options import Json, print_json
 from cervella_rag.messages import locale_language
 from cervella_rag.terminal import out, printable, say
 
 if TYPE_CHECKING:
     from cervella_rag.domain import Exact
 
-Json = Annotated[bool, typer.Option("--json", help=say("opt_json"))]
 Place = Annotated[str, typer.Argument(help=say("arg_memory_path"))]
 OptionalPlace = Annotated[str | None, typer.Argument(help=say("arg_memory_path"))]
 
@@ -83,6 +82,6 @@ def list_records(
 
 def _show(exact: Exact, *, as_json: bool) -> None:
     if as_json:
-        out.file.write(json.dumps(bootstrap.outer_shape(exact), ensure_ascii=False, indent=2) + "\n")
+        print_json(bootstrap.outer_shape(exact))
         return
     out.print(printable(bootstrap.word_exact(exact, locale_language())), markup=False)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 import pytest
@@ -20,4 +23,17 @@ def absent(reason: str) -> NoReturn:
     """Skip, or fail where `CERVELLA_TEST_SYSTEM=1` says that everything is installed."""
     if os.environ.get("CERVELLA_TEST_SYSTEM") == "1":
         pytest.fail(reason)
-    pytest.skip(reason)
+    pytest.skip(reason)  # who only tries the project out need not install what `.ci/run` does
+
+
+@contextmanager
+def open_files(count: int) -> Iterator[None]:
+    """Let this process open so many files at once."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < count:
+        absent(f"a process may open {hard} files here, not {count} (ulimit -Hn)")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import resource
 import shutil
 import socket
 import time
@@ -22,6 +21,7 @@ from schemathesis.core.result import Ok
 
 from .conftest import FIXTURES
 from .served import KEYS, Served, served
+from .system import open_files
 
 QUIET_SECONDS = 1.0
 LONG = "x" * 100_000
@@ -177,13 +177,7 @@ def test_an_id_of_another_key_is_no_id(door: httpx2.Client) -> None:
 
 
 def test_a_thousand_idle_connections_keep_nobody_out(server: Served, door: httpx2.Client) -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < 1500:
-        pytest.skip(f"this machine lets a process open {hard} files only")
-    resource.setrlimit(
-        resource.RLIMIT_NOFILE, (max(1500, resource.getrlimit(resource.RLIMIT_NOFILE)[0]), hard)
-    )
-    with contextlib.ExitStack() as idle:
+    with open_files(1500), contextlib.ExitStack() as idle:
         for _ in range(1000):
             idle.enter_context(connect(server))
         started = time.monotonic()

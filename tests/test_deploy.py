@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -23,11 +22,16 @@ import pytest
 from cervella_rag.settings import Settings
 
 from .served import KEYS, free_port, served
+from .system import program
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 SCRIPTS = sorted(DEPLOY.glob("*.sh"))
 
-pytestmark = pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+
+@pytest.fixture(autouse=True, scope="module")
+def curl() -> str:
+    """What the scripts ask the server with."""
+    return program("curl", package="curl")
 
 
 def run(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -52,13 +56,11 @@ def test_shellcheck_finds_nothing() -> None:
 
 
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:
-    if not shutil.which("systemd-analyze"):
-        pytest.skip("systemd-analyze is not installed")
     text = (DEPLOY / "cervella.service").read_text()
     unit = tmp_path / "cervella.service"
     unit.write_text(text.replace("/opt/cervella/current/bin/cervella", "/bin/true"))
     found = subprocess.run(
-        ["systemd-analyze", "verify", unit],  # noqa: S607 - where the system has it
+        [program("systemd-analyze", package="systemd"), "verify", unit],
         capture_output=True,
         text=True,
         check=False,

@@ -23,6 +23,7 @@ from cervella_rag import bootstrap
 from cervella_rag.chat.voices import Voices
 from cervella_rag.domain import Prompt, VoiceEvent
 
+from .system import open_files
 from .test_assistant import ScriptedLLM
 
 KEYS = {"rafa": "0123456789abcdef-rafa", "agente": "0123456789abcdef-agente"}
@@ -113,12 +114,8 @@ def make_app(january: Path, monkeypatch: pytest.MonkeyPatch, **settings: str) ->
 @pytest.fixture(autouse=True)
 def room() -> Iterator[None]:
     """As many open files as 800 connections with both their ends need."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < 2500:
-        pytest.skip(f"this machine lets a process open {hard} files only")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2500), hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with open_files(2500):
+        yield
 
 
 def memory_mb() -> float:

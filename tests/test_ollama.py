@@ -372,6 +372,7 @@ def test_nobody_listens() -> None:
     assert isinstance(asyncio.run(run()).error, VoiceUnavailableError)
 
 
+# The only way to be silent on loopback is a full queue, which other kernels answer with a refusal.
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a full queue is not silent")
 def test_a_machine_that_does_not_answer_is_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cervella_rag.llm.ollama._CONNECT_SECONDS", 0.1)

@@ -66,6 +66,11 @@ def test_knows_what_sort_of_thing_answers(question: str, wanted: str, telling: s
     assert not gives(wanted, "la farina si pesa")
 
 
+def test_a_word_within_another_asks_for_nothing() -> None:
+    assert asked_type("com'e andata la prova?") is None
+    assert asked_type("in quale data e partita?") == "date"
+
+
 def test_numbers_in_words_are_searched_as_figures_too() -> None:
     assert words(numbered("perché diciannove dollari?"))[-1] == "19"
     assert numbered("chi sei?") == "chi sei?"

@@ -10,12 +10,12 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cervella_rag.domain import Chunk, Prompt, Spoken, Token
+from cervella_rag.domain import Chunk, Prompt
 from cervella_rag.errors import UpstreamError, VoiceSilentError, VoiceTimeoutError
+from cervella_rag.listening import listen
 from cervella_rag.memory.cleaning import clean_line
 from cervella_rag.memory.enrichment import (
     LONGEST_LINE,
@@ -189,16 +189,8 @@ class Enricher:
             headings=self.disarm(" > ".join(chunk.headings)),
             text=self.disarm(chunk.text),
         )
-        said, spoken = "", Spoken("", "")
-        async with aclosing(self.voice.stream(Prompt(asked, language, (), (), grounded=False))) as events:
-            async for event in events:
-                match event:
-                    case Token(text):
-                        said += text
-                    case Spoken():
-                        spoken = event
-                if len(said) > _MOST_CHARACTERS:
-                    break  # closing the stream stops the voice
+        prompt = Prompt(asked, language, (), (), grounded=False)
+        said, spoken = await listen(self.voice.stream(prompt), _MOST_CHARACTERS)
         context, questions = read_answer(self.redact(said))
         return _Said(
             Enrichment(context, questions, self.model, self.prompt) if context or questions else None,

@@ -25,7 +25,7 @@ _ASKS_AND_GIVES: dict[str, tuple[str, str]] = {
         r"\d\s?%|%\s?\d",
     ),
     "date": (
-        r"quando\b|che giorno|in che data|when\b|que dia|data\b|a che ora|what day",
+        r"quando\b|che giorno|in che data|when\b|que dia|\bdata\b|a che ora|what day",
         r"\b20\d\d\b|\d{1,2}\s(?:genn|febb|mar|apr|mag|giu|lug|ago|sett|ott|nov|dic)|\d{1,2}:\d\d|\d(?:am|pm)\b",
     ),
     "number": (

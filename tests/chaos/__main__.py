@@ -33,6 +33,10 @@ KNOWLEDGE = Path(__file__).parents[2] / "knowledge"
 PROGRAM = [sys.executable, "-m", "cervella_rag"]
 EXIT_DONE = (0, 3)
 
+ACCEPT = "--accept-deletions"
+"""Every change here is meant. Where writers are killed often enough in a row, none publishes for so long
+that most of what is indexed is gone; a person would be asked then, and later runs would only refuse."""
+
 _MOMENTS = ("starting", "reading", "writing", "publishing", "published", "ended")
 
 
@@ -75,7 +79,7 @@ class Command:
     @property
     def name(self) -> str:
         """How the table calls it."""
-        return " ".join(self.arguments)
+        return " ".join(argument for argument in self.arguments if argument != ACCEPT)
 
 
 class Chaos:
@@ -111,7 +115,7 @@ class Chaos:
         """Index the folder for the first time, and see how long each command runs."""
         self._report("index", str(self._memory.folder))
         self._memory.change()
-        commands = [self._timed("index"), self._timed("index", "--rebuild")]
+        commands = [self._timed("index", ACCEPT), self._timed("index", "--rebuild", ACCEPT)]
         commands *= 2
         if re.search(r"^\W*watch\b", self._say("--help"), re.MULTILINE):
             commands.append(Command(("watch",), commands[0].seconds + 2, commands[0].writing, stays=True))
@@ -207,7 +211,7 @@ class Chaos:
 
     def _settle(self) -> int:
         """Run once in quiet; return how many files are not in the index as they are in the folder."""
-        first, *again = [self._report("index") for _ in range(3)]
+        first, *again = [self._report("index", ACCEPT) for _ in range(3)]
         names = ("added", "changed", "moved", "retired", "removed")
         for report in again:
             if any(report[name] for name in names) or report["generation"] != first["generation"]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import aclosing
 from dataclasses import fields
 from typing import Any
 
 from cervella_rag.chat.voices import Voices
 from cervella_rag.chat.writeback.draft import Wish
-from cervella_rag.domain import Chunk, Citation, Conversation, Hit, Metadata, Prompt, Scores, Spoken, Token
+from cervella_rag.domain import Chunk, Citation, Conversation, Hit, Metadata, Prompt, Scores
 from cervella_rag.errors import CervellaError
+from cervella_rag.listening import listen
 from cervella_rag.marks import MARK
 from cervella_rag.messages import message
 
@@ -35,17 +35,8 @@ async def phrase(voices: Voices, wish: Wish, conversation: Conversation, languag
         history=conversation.history,
         today=wish.day,
     )
-    said, spoken = "", Spoken("", "")
     try:
-        async with aclosing(voices.stream(prompt)) as events:
-            async for event in events:
-                match event:
-                    case Token(text):
-                        said += text
-                    case Spoken():
-                        spoken = event
-                if len(said) > _MOST_CHARACTERS:
-                    break
+        said, spoken = await listen(voices.stream(prompt), _MOST_CHARACTERS)
     except CervellaError as error:
         _log.info("%s", error)
         return None
