@@ -30,6 +30,7 @@ NOT_RUN = {
     "cervella mcp": "serves until it is stopped; tests/test_mcp.py",
     "cervella watch PATH...": "watches until it is stopped; tests/test_watcher.py",
     "cervella model fetch [demo|qwen3-4b]": "fetches more than a gigabyte; tests/test_models.py",
+    "cervella enrich": "asks a model about every chunk; tests/test_enrich.py",
     "cervella eval persona": "asks two hundred questions; tests/test_measures.py",
     "answers": "the same",
     "tasks": "the same",
@@ -68,6 +69,7 @@ RUN: dict[str, list[str]] = {
     "import": ["persona import {copy}/her.json --replace"],
     "cervella feedback export": ["feedback export"],
     "cervella eval retrieval FILE.jsonl": ["eval retrieval {copy}/questions.jsonl"],
+    "cervella eval calibrate FILE.jsonl": ["eval calibrate {copy}/questions.jsonl"],
 }
 """What is run for each command of the table; braces stand for what a person would fill in."""
 
@@ -112,7 +114,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     folder = tmp_path_factory.mktemp("copy")
     for part in PARTS:
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-    questions = (ROOT / "tests/questions/knowledge.jsonl").read_text("utf-8").splitlines()[:2]
+    questions = (ROOT / "tests/questions/knowledge.jsonl").read_text("utf-8").splitlines()[:40]
     (folder / "questions.jsonl").write_text("\n".join(questions) + "\n", "utf-8")
     fresh = Copy(folder)
     indexed = fresh.run(["index"])

@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 
 from cervella_rag import bootstrap
 from cervella_rag.evaluation.retrieval import Item, read_items
-from cervella_rag.retrieval.evidence import GATES, WEIGHED, WORDS_ALONE, asks_one_thing, signs
+from cervella_rag.retrieval.evidence import WEIGHED, asks_one_thing, gate_for, signs
 
 _WRONG = (0.06, 0.05, 0.04, 0.03)
 _SEEDS = 5
@@ -61,7 +61,7 @@ def fit(shown: list[dict[str, float]], is_absent: np.ndarray, names: list[str], 
 
 
 def main() -> None:
-    """Ask every question once, then learn with the encoder's signs and without."""
+    """Ask every question once, then learn what the signs of this embedder's gate weigh."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("questions", type=Path, nargs="+")
     items = read(parser.parse_args().questions)
@@ -77,8 +77,7 @@ def main() -> None:
     answerable = sum(item.kind != "unanswerable" for item in items)
     print(f"{len(items)} questions; of those that ask for one thing {(~is_absent).sum()} are answered")
     print(f"and {is_absent.sum()} of {len(items) - answerable} are not")
-    for gate in (*GATES.values(), WORDS_ALONE):
-        fit(shown, is_absent, list(gate.weights), answerable)
+    fit(shown, is_absent, list(gate_for(retriever.reader().manifest.embedder).weights), answerable)
 
 
 if __name__ == "__main__":

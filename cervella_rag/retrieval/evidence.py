@@ -96,22 +96,22 @@ GATES = {
 """One an embedder: similarities of two models are not on one scale."""
 WORDS_ALONE = Gate(
     {
-        "words": -4.56,
-        "ours": 0.658,
-        "asks_who": 0.0486,
-        "asks_money": -0.449,
-        "asks_date": 0.107,
-        "asks_number": 0.535,
-        "asks_reason": -2.4,
-        "lexical": 0.101,
-        "missing": 0.481,
-        "ranker": -0.156,
-        "other_days": 3.63,
+        "words": -4.81,
+        "ours": 0.648,
+        "asks_who": 0.0282,
+        "asks_money": -0.524,
+        "asks_date": -0.0271,
+        "asks_number": 0.419,
+        "asks_reason": -2.37,
+        "lexical": 0.00448,
+        "missing": 1.05,
+        "other_days": 3.54,
     },
-    bias=8.47,
-    line=0.7,
+    bias=8.19,
+    line=0.75,
 )
-"""For every other embedder, and for none."""
+"""For every other embedder, and for none: learned on an index without vectors, without the ranker's score,
+which is on another scale there. Its line is drawn higher, where it turns away 3 % wrongly."""
 
 
 def gate_for(embedder: str) -> Gate:
