@@ -147,6 +147,6 @@ def test_the_kept_line_decides(indexed: Settings) -> None:
 
 
 def test_too_few_questions_draw_no_line(indexed: Settings, tmp_path: Path) -> None:
-    with pytest.raises(EvaluationFileError, match="at least 20"):
+    with pytest.raises(EvaluationFileError, match=r"few\.jsonl.*at least 20"):
         bootstrap.calibrate(indexed, questions(tmp_path / "few.jsonl", indexed, 3), 0.05, lambda *_: None)
     assert bootstrap.make_retriever(indexed).reader().manifest.line is None

@@ -156,9 +156,7 @@ def calibrate(settings: Settings, file: Path, wrong: float, progress: Progress) 
         IndexAbsentError, IndexMismatchError, EmbedderError, StoreError: It cannot be asked or kept.
     """
     from cervella_rag.evaluation.calibration import find_line
-    from cervella_rag.evaluation.retrieval import read_items
 
-    items = read_items(file)
     retriever = make_retriever(settings, strict=True)
-    found = find_line(items, retriever, wrong, lambda done, total: progress("questions", done, total))
+    found = find_line(file, retriever, wrong, lambda done, total: progress("questions", done, total))
     return {**found, "generation": make_indexer(settings).draw_line(found["line"])}

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from cervella_rag.errors import EvaluationFileError
-from cervella_rag.evaluation.retrieval import Item
+from cervella_rag.evaluation.retrieval import COUNTED, read_items
 from cervella_rag.retrieval.retriever import Retriever
 
 _FEWEST = 20
 """Answerable questions below which one in twenty is no question at all."""
-_COUNTED = "count_exist"
 
 
 def find_line(
-    items: Sequence[Item],
+    file: Path,
     retriever: Retriever,
     wrong: float,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -24,15 +24,15 @@ def find_line(
     """Return the lowest line that turns away at most `wrong` of the answerable questions.
 
     Args:
-        items: Questions; those that code counts the answer of are left out.
+        file: Questions; those that code counts the answer of are left out.
         retriever: What they are asked.
         wrong: Share from 0 to 1.
         progress: Told how many are asked.
 
     Raises:
-        EvaluationFileError: Too few questions can be answered to tell.
+        EvaluationFileError: The file cannot be used, or too few of its questions can be answered to tell.
     """
-    asked = [item for item in items if item.kind != _COUNTED]
+    asked = [item for item in read_items(file) if item.kind != COUNTED]
     doubts = []
     for done, item in enumerate(asked, 1):
         doubts.append(retriever.retrieve(item.question).doubt)
@@ -41,7 +41,7 @@ def find_line(
     others = [doubt for item, doubt in zip(asked, doubts, strict=True) if not item.gold]
     if len(answerable) < _FEWEST:
         raise EvaluationFileError(
-            path="-", reason=f"{len(answerable)} answerable questions, at least {_FEWEST} are needed"
+            path=str(file), reason=f"{len(answerable)} answerable questions, at least {_FEWEST} are needed"
         )
     allowed = math.floor(wrong * len(answerable))
     line = answerable[len(answerable) - 1 - allowed]
