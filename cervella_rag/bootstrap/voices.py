@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,7 +115,7 @@ def _make_voice(
     from cervella_rag.llm.speech import Patience
 
     llm = with_profile(settings.llm)
-    window = Window(llm.context_tokens, llm.answer_tokens, llm.compact)
+    window = Window(llm.context_tokens, llm.answer_tokens, llm.compact, llm.continuations)
     patience = Patience(llm.first_token_seconds, llm.between_tokens_seconds)
     match name:
         case "ollama":
@@ -150,7 +151,7 @@ def _make_voice(
                 batch_tokens=llm.llama_cpp_batch_tokens,
                 threads=llm.llama_cpp_threads,
             )
-            narrow = Window(llm.llama_cpp_context_tokens, llm.answer_tokens, compact=True)
+            narrow = replace(window, context_tokens=llm.llama_cpp_context_tokens, compact=True)
             return LlamaCppLLM(engine, writer, narrow, patience)
         case "memory_only":
             from cervella_rag.llm.memory_only import MemoryOnlyLLM

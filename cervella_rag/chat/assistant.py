@@ -263,6 +263,7 @@ class Assistant:
                 "citations_removed": check.removed,
                 "unsupported": check.unsupported,
                 "conflicts": [list(pair) for pair in prompt.conflicts],
+                "continued": spoken.continued,
                 "quoted_after_echo": turn.is_echo,
                 "canary_said": turn.guard.has_sung,
                 "passed_over": [asdict(voice) for voice in spoken.passed_over],

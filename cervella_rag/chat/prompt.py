@@ -30,6 +30,8 @@ STATED_CHARACTERS = 900
 """Most that a voice is reminded of what code has stated before it."""
 
 _FEWEST_PASSAGE_TOKENS = 40
+_LAST_WORDS = 60
+"""In characters: of an answer that is to be gone on with; what is said again of it is left out."""
 
 _MARKS = (
     "<|",
@@ -89,6 +91,11 @@ class PromptWriter:
         """Return what the next prompt of a conversation begins with, whatever is asked."""
         persona = self._told(self.persona(), window)
         return *persona, *_newest(history, _room(window, persona))
+
+    def go_on(self, prompt: Prompt, said: str) -> str:
+        """Return the words that ask for the rest of an answer, with the last words it came to."""
+        last = disarm(said[-_LAST_WORDS:].partition(" ")[2] or said[-_LAST_WORDS:])
+        return self.templates.render(f"chat/go_on.{prompt.language}.md.j2", last=last)
 
     def messages(self, prompt: Prompt, window: Window) -> tuple[Message, ...]:
         """Return the messages alone. See `compose`."""
