@@ -412,9 +412,9 @@ class CutLLM(ModelLLM):
 
 
 def test_citations_are_checked_across_the_seam(assistant: Assistant) -> None:
-    voice = CutLLM("Il forno tiene sei ore [", "1] e non otto [", "9].")
+    voice = CutLLM("Il forno tiene sei ore [", "1] di temperatura [", "9].")
     found = answer(speaking(assistant, voice), "Quante ore tiene il forno?")  # type: ignore[arg-type]
-    assert found.answer == "Il forno tiene sei ore [1] e non otto."
+    assert found.answer == "Il forno tiene sei ore [1] di temperatura."
     assert found.provenance["continued"] == 2
     assert found.provenance["citations_removed"] == [9]
     assert found.finish_reason == "stop"
@@ -432,10 +432,10 @@ def test_a_secret_is_taken_out_across_the_seam(assistant: Assistant) -> None:
 def test_what_cannot_be_gone_on_with_is_kept_and_said_to_be_cut(
     assistant: Assistant, january: Path
 ) -> None:
-    speaker = speaking(assistant, CutLLM("Il forno tiene sei ore [1] e la farina"))  # type: ignore[arg-type]
+    speaker = speaking(assistant, CutLLM("Il forno tiene sei ore [1] di temperatura"))  # type: ignore[arg-type]
     found = asyncio.run(speaker.reply(Question("Quante ore tiene il forno?")))
     assert found.finish_reason == "length"
-    assert found.answer == "Il forno tiene sei ore [1] e la farina"
+    assert found.answer == "Il forno tiene sei ore [1] di temperatura"
     assert found.conversation_id
     (turn,) = asyncio.run(speaker.conversations.read(found.conversation_id)).turns
     assert turn.finish_reason == "length"

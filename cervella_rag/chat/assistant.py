@@ -15,6 +15,7 @@ from anyio import to_thread
 from cervella_rag.chat.citations import CitationCheck, cite
 from cervella_rag.chat.conflicts import find_conflicts
 from cervella_rag.chat.exact_words import Stated, state
+from cervella_rag.chat.not_found import words_after
 from cervella_rag.chat.repair import said_well
 from cervella_rag.chat.turn import Clock, Guard, Turning
 from cervella_rag.chat.voices import Voices
@@ -137,7 +138,13 @@ class Assistant:
         cleaner = None if self.repair == "off" else Cleaner(tuple(persona.sheet.banned))
         # Of her, the passages say nothing: what she tells of herself needs no support.
         hits = () if prompt.about_her else prompt.hits
-        check = CitationCheck(prompt.citations, hits, prompt.question, marks=self.mark_unsupported)
+        check = CitationCheck(
+            prompt.citations,
+            hits,
+            f"{prompt.question} {persona.sheet.name} {persona.partner}",
+            language=prompt.language,
+            marks=self.mark_unsupported,
+        )
         return Turning(prompt, check, clock, Guard(StreamRedactor(self.redactor), cleaner))
 
     async def _hear(self, turn: Turning, persona: Persona) -> AsyncGenerator[Event]:
@@ -153,6 +160,13 @@ class Assistant:
                 async for event in quotes:
                     if isinstance(event, Token) and (shown := turn.quote(event.text)):
                         yield shown
+        elif turn.refusal:
+            prompt = turn.prompt
+            words = words_after(
+                turn.refusal, prompt.citations, self.templates, prompt.language, persona.partner
+            )
+            if words and (shown := turn.quote(words)):
+                yield shown
 
     def _voice(self, turn: Turning, persona: Persona) -> AsyncGenerator[VoiceEvent]:
         if self.repair != "model":
@@ -245,7 +259,7 @@ class Assistant:
         used = tuple(citation for citation in prompt.citations if citation.number in check.used)
         return Answer(
             answer=turn.text,
-            grounded=retrieval.exact is not None or (prompt.grounded and bool(used)),
+            grounded=retrieval.exact is not None or (prompt.grounded and bool(used) and not turn.refusal),
             mode=spoken.mode,
             citations=turn.stated + used,
             conversation_id=None,
@@ -265,6 +279,7 @@ class Assistant:
                 "conflicts": [list(pair) for pair in prompt.conflicts],
                 "continued": spoken.continued,
                 "quoted_after_echo": turn.is_echo,
+                "refusal": turn.refusal,
                 "canary_said": turn.guard.has_sung,
                 "passed_over": [asdict(voice) for voice in spoken.passed_over],
             },

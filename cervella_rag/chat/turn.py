@@ -8,6 +8,7 @@ import time
 
 from cervella_rag.chat.citations import CitationCheck
 from cervella_rag.chat.exact_words import Stated
+from cervella_rag.chat.not_found import ADMITTED, DOUBTFUL, UNFOUNDED
 from cervella_rag.domain import Citation, Prompt, Spoken, Status, Token, VoiceEvent
 from cervella_rag.marks import MARK
 from cervella_rag.memory.lexical import stems, words
@@ -34,15 +35,17 @@ class Turning:
         self.text = ""
         self.spoken = Spoken("", "")
         self.is_echo = False
+        self.refusal = ""
         self.stated: tuple[Citation, ...] = ()
         self._from_voice = 0  # where in the text the voice begins
+        self._to_voice: int | None = None  # and where it ends, once it has
         self._is_quote = False
         self._quotes = False
 
     @property
     def voiced(self) -> str:
-        """What the voice said, after what code stated before it."""
-        return self.text[self._from_voice :]
+        """What the voice said, between what code stated before it and said after it."""
+        return self.text[self._from_voice : self._to_voice]
 
     def state(self, stated: Stated, *, is_all: bool) -> Token | None:
         """Say what code has counted; the text is its own and the memory's, redacted when it was read."""
@@ -75,8 +78,22 @@ class Turning:
         """Return what was held back to the end."""
         held = self.check.feed(self.guard.finish(), is_quote=self._is_quote)
         rest = self._say(held + self.check.finish())
-        self.is_echo = self.prompt.grounded and self.spoken.mode != "memory_only" and self._only_repeats()
+        self._to_voice = len(self.text)
+        if self.spoken.mode != "memory_only":
+            self.is_echo = self.prompt.grounded and self._only_repeats()
+            self.refusal = "" if self.is_echo else self._refusal()
         return rest
+
+    def _refusal(self) -> str:
+        """Return how the answer failed to stand on the memory, or "" where it does or needs not."""
+        check = self.check
+        if self.prompt.about_her or (check.supported and self.prompt.grounded):
+            return ""
+        if check.admitted:
+            return ADMITTED
+        if check.unsupported and not check.supported:
+            return UNFOUNDED
+        return DOUBTFUL if check.supported else ""
 
     def quote(self, text: str) -> Token | None:
         """Say a piece of the memory's own text, apart from what was said before."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from cervella_rag.domain import Message, Spoken, Status, Token, VoiceEvent
 from cervella_rag.errors import CervellaError
-from cervella_rag.tokens import estimate_tokens
+from cervella_rag.tokens import bound_tokens
 
 _log = logging.getLogger(__name__)
 
@@ -22,9 +22,6 @@ _FEWEST_TOKENS = 48
 """Below it a further part would be cut in its first sentence."""
 _AROUND_TOKENS = 100
 """For the marks around two more messages and the words that ask to go on."""
-_MARGIN = 1.15
-"""On top of the estimate, as in `chat.prompt`."""
-
 _LONGEST_OVERLAP = 240
 _SHORTEST_OVERLAP = 12
 """In characters. Shorter ones are chance: a part that begins with "la" after one that ends with it."""
@@ -138,7 +135,7 @@ def _room(limits: Limits, said: str, end: Spoken) -> int:
     """Return how many tokens a further part may have."""
     # What earlier parts counted is in the sum of all, so only an only part's counts tell the length.
     read = 0 if end.continued else end.prompt_tokens + end.completion_tokens
-    answer = math.ceil(estimate_tokens(said) * _MARGIN)
+    answer = bound_tokens(said)
     used = max(read, limits.prompt_tokens + max(answer, end.completion_tokens))
     return limits.context_tokens - used - _AROUND_TOKENS
 
