@@ -17,9 +17,10 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from cervella_rag.chat.prompt import MESSAGE_TOKENS, PromptWriter, _count, disarm
+from cervella_rag.chat.prompt import MESSAGE_TOKENS, PromptWriter, _count
 from cervella_rag.domain import Chunk, Citation, Composition, Hit, Message, Metadata, Prompt, Scores, Window
 from cervella_rag.errors import PromptTooLongError, TemplateFileError
+from cervella_rag.marks import disarm
 from cervella_rag.persona.live import PersonaFile
 from cervella_rag.persona.persona import Compact, Example, Persona, PersonaSheet, Situation, VoiceExample
 from cervella_rag.persona.vocabulary import count_tokens

@@ -15,9 +15,10 @@ from anyio import to_thread
 from cervella_rag.chat.citations import CitationCheck, cite
 from cervella_rag.chat.conflicts import find_conflicts
 from cervella_rag.chat.exact_words import Stated, state
+from cervella_rag.chat.guard import Guard
 from cervella_rag.chat.not_found import words_after
 from cervella_rag.chat.repair import said_well
-from cervella_rag.chat.turn import Clock, Guard, Turning
+from cervella_rag.chat.turn import Clock, Turning
 from cervella_rag.chat.voices import Voices
 from cervella_rag.domain import (
     Answer,
@@ -145,7 +146,9 @@ class Assistant:
             language=prompt.language,
             marks=self.mark_unsupported,
         )
-        return Turning(prompt, check, clock, Guard(StreamRedactor(self.redactor), cleaner))
+        known = " ".join((prompt.question, *(said.content for said in prompt.history), *_texts(prompt)))
+        guard = Guard(StreamRedactor(self.redactor), cleaner, persona.canary, known)
+        return Turning(prompt, check, clock, guard)
 
     async def _hear(self, turn: Turning, persona: Persona) -> AsyncGenerator[Event]:
         """Yield what may be shown of the voice and, after an answer that only repeats, of the memory."""
@@ -281,6 +284,7 @@ class Assistant:
                 "quoted_after_echo": turn.is_echo,
                 "refusal": turn.refusal,
                 "canary_said": turn.guard.has_sung,
+                "links_cut": turn.guard.has_cut_links,
                 "passed_over": [asdict(voice) for voice in spoken.passed_over],
             },
             degraded=(*retrieval.degraded, *(["voice"] if spoken.passed_over else [])),
@@ -335,6 +339,10 @@ class Assistant:
         except ConversationUnknownError:  # deleted while she spoke
             return answer
         return replace(answer, conversation_id=conversation_id)
+
+
+def _texts(prompt: Prompt) -> list[str]:
+    return [prompt.stated, *(hit.chunk.text for hit in prompt.hits)]
 
 
 def _is_complete(retrieval: Retrieval) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from cervella_rag.domain import Citation, Composed, Composition, Message, Prompt, Window
 from cervella_rag.errors import PromptTooLongError
-from cervella_rag.marks import MARK, escape_marks
+from cervella_rag.marks import MARK, disarm, escape_marks, on_one_line
 from cervella_rag.memory.cleaning import clean
 from cervella_rag.persona.persona import Language, Persona, VoiceExample
 from cervella_rag.persona.situations import choose_examples
@@ -32,21 +32,6 @@ STATED_CHARACTERS = 900
 _FEWEST_PASSAGE_TOKENS = 40
 _LAST_WORDS = 60
 """In characters: of an answer that is to be gone on with; what is said again of it is left out."""
-
-_MARKS = (
-    "<|",
-    "<\uff5c",
-    "<think>",
-    "</think>",
-    "<<<",
-    ">>>",
-    "[INST]",
-    "[/INST]",
-    "<<SYS>>",
-    "<s>",
-    "</s>",
-)
-"""What ends a message, or begins one, for Qwen and Llama, DeepSeek, Mistral; and our own frame."""
 
 _EXAMPLES_SHARE = 4
 """Question and examples take at most a fourth of the room: memory weighs more than manner."""
@@ -223,13 +208,6 @@ def _room(window: Window, persona: Sequence[Message]) -> int:
     return window.context_tokens - window.answer_tokens - sum(map(_tokens, persona))
 
 
-def disarm(text: str) -> str:
-    """Return `text` without what ends a message for a chat template, or a passage in our own."""
-    for mark in _MARKS:
-        text = text.replace(mark, f"{mark[0]} {mark[1:]}")
-    return text
-
-
 def _passages(prompt: Prompt, window: Window, room: int) -> tuple[Passage, ...]:
     """Return the citations, best first, shortened where they would not fit.
 
@@ -270,13 +248,18 @@ def _passage(citation: Citation, window: Window) -> Passage:
     path = citation.path.rpartition("/")[2] if window.compact else citation.path
     return Passage(
         number=citation.number,
-        path=escape_marks(disarm(path)),
+        path=_in_place(path),
         date=citation.date,
-        session=None if window.compact else citation.session,
-        status=escape_marks(disarm(citation.status)) if citation.status else None,
+        session=None if window.compact else citation.session and _in_place(citation.session),
+        status=citation.status and _in_place(citation.status),
         retired=citation.retired,
         text="",
     )
+
+
+def _in_place(text: str) -> str:
+    """Return what a file says of itself as it may stand in a passage's head: one line without marks."""
+    return disarm(on_one_line(text))
 
 
 def _passage_tokens(passage: Passage) -> int:

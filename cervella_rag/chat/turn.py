@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import re
 import time
 
 from cervella_rag.chat.citations import CitationCheck
 from cervella_rag.chat.exact_words import Stated
+from cervella_rag.chat.guard import Guard
 from cervella_rag.chat.not_found import ADMITTED, DOUBTFUL, UNFOUNDED
 from cervella_rag.domain import Citation, Prompt, Spoken, Status, Token, VoiceEvent
 from cervella_rag.marks import MARK
 from cervella_rag.memory.lexical import stems, words
-from cervella_rag.memory.redaction import StreamRedactor
-from cervella_rag.persona.hard_rules import Cleaner
-from cervella_rag.persona.persona import CANARY
-
-_log = logging.getLogger(__name__)
-
-_CANARY = re.compile(rf"{re.escape(CANARY)}[0-9a-f]{{8}}", re.IGNORECASE)
 
 _FEWEST_WORDS_OF_AN_ECHO = 3
 """Below it stand answers: "Sei ore" to who asks for hours."""
@@ -109,42 +101,6 @@ class Turning:
     def _say(self, checked: str) -> Token | None:
         self.text += checked
         return Token(checked) if checked else None
-
-
-class Guard:
-    """What a voice must not say, taken out of what it says: secrets, the sign of its instructions, emoji.
-
-    Args:
-        redactor: Takes secrets out.
-        cleaner: Takes out what no answer of hers may hold, or None.
-    """
-
-    def __init__(self, redactor: StreamRedactor, cleaner: Cleaner | None) -> None:
-        self._redactor = redactor
-        self._cleaner = cleaner
-        self.has_sung = False
-
-    def feed(self, piece: str) -> str:
-        """Return what may be shown now; whole words only, so that the sign is never cut in two."""
-        shown = self._silenced(self._redactor.feed(piece))
-        return self._cleaner.feed(shown) if self._cleaner else shown
-
-    def finish(self) -> str:
-        """Return what was held."""
-        rest = self._silenced(self._redactor.finish())
-        return self._cleaner.feed(rest) + self._cleaner.finish() if self._cleaner else rest
-
-    @property
-    def removed(self) -> list[str]:
-        """Names of the rules that something was taken out for."""
-        return sorted(self._cleaner.removed) if self._cleaner else []
-
-    def _silenced(self, text: str) -> str:
-        shown, count = _CANARY.subn("[redacted:canary]", text)
-        if count and not self.has_sung:
-            self.has_sung = True
-            _log.warning("a voice was reading its instructions aloud")
-        return shown
 
 
 class Clock:
