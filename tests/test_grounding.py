@@ -120,6 +120,7 @@ def test_an_answer_that_no_passage_bears_out_is_taken_back_in_words(
     assistant: Assistant, said: str, question: str, words: str
 ) -> None:
     found = refused(assistant, said, question)
+    assert found.provenance["voice_span"] == [0, len(said)]
     assert found.answer.startswith(said)
     assert f"\n\n{words}" in found.answer
     assert not found.grounded

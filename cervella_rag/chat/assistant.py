@@ -283,6 +283,7 @@ class Assistant:
                 "continued": spoken.continued,
                 "quoted_after_echo": turn.is_echo,
                 "refusal": turn.refusal,
+                "voice_span": list(turn.voice_span),
                 "canary_said": turn.guard.has_sung,
                 "links_cut": turn.guard.has_cut_links,
                 "passed_over": [asdict(voice) for voice in spoken.passed_over],

@@ -35,9 +35,14 @@ class Turning:
         self._quotes = False
 
     @property
+    def voice_span(self) -> tuple[int, int]:
+        """Where the voice's words begin and end, between what code stated before them and said after."""
+        return self._from_voice, len(self.text) if self._to_voice is None else self._to_voice
+
+    @property
     def voiced(self) -> str:
-        """What the voice said, between what code stated before it and said after it."""
-        return self.text[self._from_voice : self._to_voice]
+        """What the voice said."""
+        return self.text[slice(*self.voice_span)]
 
     def state(self, stated: Stated, *, is_all: bool) -> Token | None:
         """Say what code has counted; the text is its own and the memory's, redacted when it was read."""

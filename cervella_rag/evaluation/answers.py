@@ -82,12 +82,16 @@ def judge(asked: Asked, answer: Answer, detect_language: Callable[[str], str]) -
     gold = {passage.file for passage in asked.item.gold}
     cited = [citation.path for citation in answer.citations]
     is_answerable = asked.item.kind != "unanswerable"
+    # The closest passages, offered after an answer that was taken back, do not make it right.
+    is_kept = not answer.provenance.get("refusal")
     # What is quoted is in the memory's language; her own words are to be in the asker's.
-    own = _QUOTED.sub("", answer.answer).strip() or answer.answer
+    span = answer.provenance.get("voice_span")
+    said = answer.answer[slice(*span)] if isinstance(span, list) else answer.answer
+    own = _QUOTED.sub("", said).strip() or answer.answer
     return Given(
         asked=asked,
         answer=answer,
-        is_right=says(answer.answer, asked.answer) if is_answerable and asked.answer else None,
+        is_right=is_kept and says(answer.answer, asked.answer) if is_answerable and asked.answer else None,
         cites_gold=bool(gold & set(cited)) if gold else None,
         precision=sum(path in gold for path in cited) / len(cited) if gold and cited else None,
         in_language=detect_language(own) == asked.language,
@@ -149,6 +153,7 @@ def summarise(given: Sequence[Given]) -> dict[str, Any]:
                 "right": one.is_right,
                 "cites_gold": one.cites_gold,
                 "in_language": one.in_language,
+                "refusal": one.answer.provenance.get("refusal", ""),
                 "grounded": one.answer.grounded,
             }
             for one in given
