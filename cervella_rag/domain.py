@@ -479,11 +479,13 @@ class Window:
         context_tokens: Prompt and answer together.
         answer_tokens: Longest answer.
         compact: True for a small or slow model: the short persona, and quotes instead of chunks.
+        continuations: How often an answer that reached its limit is gone on with, at most.
     """
 
     context_tokens: int
     answer_tokens: int
     compact: bool = False
+    continuations: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -613,6 +615,7 @@ class Spoken:
     composition: Composition | None = None
     said_again_for: tuple[str, ...] = ()
     host: str = ""
+    continued: int = 0  # how often it was cut at its limit and went on; the counts are of all parts
 
 
 VoiceEvent = Status | Token | Spoken

@@ -320,6 +320,10 @@ class PromptWriter(Protocol):
         """Return what the next prompt of a conversation begins with, whatever is asked."""
         ...
 
+    def go_on(self, prompt: Prompt, said: str) -> str:
+        """Return the words that ask for the rest of an answer, where a server needs to be asked."""
+        ...
+
 
 class ConversationStore(Protocol):
     """Keeps what was said.

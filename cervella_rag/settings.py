@@ -338,6 +338,12 @@ class LLMSettings(_Group):
         description="Window of a model on a server, in tokens (Ollama's num_ctx).",
     )
     answer_tokens: int = Field(700, ge=16, le=32_768, description="Longest answer, in tokens.")
+    continuations: int = Field(
+        2,
+        ge=0,
+        le=4,
+        description="How often an answer cut at its longest is gone on with, where the window has room.",
+    )
     memory_tokens: int = Field(
         260,
         ge=50,

@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from cervella_rag.errors import TemplateFileError
-from cervella_rag.marks import escape_marks
+from cervella_rag.marks import escape_marks, on_one_line
 
 _MISTAKES = (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, OSError, RecursionError)
 """What a file that cannot be read, an expression or a template in itself can raise."""
@@ -44,7 +44,7 @@ class Templates:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        environment.filters.update(quoted=quoted, plain=escape_marks)
+        environment.filters.update(quoted=quoted, plain=on_one_line)
         return environment
 
     def render(self, name: str, **values: object) -> str:

@@ -182,9 +182,9 @@ def test_says_where_the_answer_comes_from(assistant: Assistant) -> None:
 
 
 def test_citations_that_were_not_given_are_taken_out(assistant: Assistant) -> None:
-    scripted = speaking(assistant, ScriptedLLM("Sei ore [1]", " e ", "otto [9", "]."))
+    scripted = speaking(assistant, ScriptedLLM("Sei ore [1]", " di ", "temperatura [9", "]."))
     found = answer(scripted, "Quante ore tiene il forno?")
-    assert found.answer == "Sei ore [1] e otto."
+    assert found.answer == "Sei ore [1] di temperatura."
     assert [citation.number for citation in found.citations] == [1]
 
 

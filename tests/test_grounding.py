@@ -86,6 +86,157 @@ def test_the_memory_quoted_lacks_no_support(assistant: Assistant) -> None:
     assert answer(assistant, "Quante ore tiene il forno a legna?").provenance["unsupported"] == []
 
 
+ASKED = "Quante ore tiene il forno a legna?"
+NOWHERE = "Chi dipinse la Gioconda?"
+
+
+def refused(assistant: Assistant, said: str, question: str = ASKED) -> Answer:
+    return answer(speaking(assistant, ScriptedLLM(said)), question)
+
+
+@pytest.mark.parametrize(
+    ("said", "question", "words"),
+    [
+        (
+            "Il forno a legna tiene 47 ore [1].",
+            ASKED,
+            "Aspetta, Rafa: quello che ho appena detto in memoria",
+        ),
+        ("Il forno è di Miracolo [1].", ASKED, "Aspetta, Rafa: quello che ho appena detto in memoria"),
+        ("Abbiamo deciso con Mario di Bologna.", ASKED, "Aspetta, Rafa: quello che ho appena detto"),
+        (
+            "The wood oven lasts 47 hours [1].",
+            "How long does the wood oven keep its temperature? forno legna",
+            "Wait, Rafa: what I just said I do not find in memory.",
+        ),
+        (
+            "O forno a lenha tem 47 horas [1].",
+            "Por que escolhemos o forno a lenha para fazer a pizza? legna",
+            "Espera, Rafa: o que acabo de dizer não encontro na memória.",
+        ),
+    ],
+)
+def test_an_answer_that_no_passage_bears_out_is_taken_back_in_words(
+    assistant: Assistant, said: str, question: str, words: str
+) -> None:
+    found = refused(assistant, said, question)
+    assert found.provenance["voice_span"] == [0, len(said)]
+    assert found.answer.startswith(said)
+    assert f"\n\n{words}" in found.answer
+    assert not found.grounded
+    assert found.provenance["refusal"] == "unfounded"
+    assert "\n> " in found.answer
+    assert f"[1] {found.citations[0].path}" in found.answer
+
+
+@pytest.mark.parametrize(
+    ("said", "question", "words"),
+    [
+        ("In memoria non ho un forno elettrico.", ASKED, "Il più vicino che ho:"),
+        ("Rafa, questo non lo trovo [1].", ASKED, "Il più vicino che ho:"),
+        ("Il costo in memoria non è stato registrato [1].", ASKED, "Il più vicino che ho:"),
+        (
+            "I do not find this in memory.",
+            "How long does the wood oven keep? forno legna",
+            "The closest I have:",
+        ),
+        (
+            "Não o encontro na memória.",
+            "Por que escolhemos o forno a lenha? legna",
+            "O mais próximo que tenho:",
+        ),
+    ],
+)
+def test_who_does_not_find_it_is_given_the_closest(
+    assistant: Assistant, said: str, question: str, words: str
+) -> None:
+    found = refused(assistant, said, question)
+    assert found.answer.startswith(f"{said}\n\n{words}\n")
+    assert not found.grounded
+    assert found.provenance["refusal"] == "admitted"
+    assert found.citations
+
+
+def doubted(assistant: Assistant, said: str) -> Answer:
+    """Answer where the search says that it found none, whatever it found."""
+    voice = speaking(assistant, ScriptedLLM(said))
+    retrieve = voice.retriever.retrieve
+
+    class Doubting:
+        def retrieve(self, question: Question) -> Any:
+            """Return what is found as the closest alone."""
+            found = retrieve(question)
+            return replace(found, enough=False, closest=found.hits)
+
+    return asyncio.run(replace(voice, retriever=Doubting()).reply(Question(ASKED)))  # type: ignore[arg-type]
+
+
+def test_a_claim_where_the_search_found_no_answer_is_to_be_taken_with_care(assistant: Assistant) -> None:
+    found = doubted(assistant, "Il forno a legna tiene sei ore di temperatura [1].")
+    assert "\n\nPrendilo con cautela, Rafa: una risposta a questo in memoria non la trovo." in found.answer
+    assert not found.grounded
+    assert found.provenance["refusal"] == "doubtful"
+
+
+def test_a_word_that_claims_nothing_is_left_alone_where_nothing_was_found(assistant: Assistant) -> None:
+    for said in ("Bene, grazie. E tu?", "Secondo me conviene provarlo prima."):
+        assert doubted(assistant, said).answer == said
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Il forno a legna tiene la temperatura sei ore [1].",
+        "Sei ore di temperatura [1]. Abbiamo deciso di comprarne un altro a Bologna.",
+        "In memoria non si parla di elettrico, ma di sei ore di temperatura [1]. Poi 47.",
+        "Conviene provarlo prima, Rafa.",
+    ],
+)
+def test_an_answer_that_stands_on_a_passage_is_left_alone(assistant: Assistant, said: str) -> None:
+    found = refused(assistant, said)
+    assert found.answer == said
+    assert found.provenance["refusal"] == ""
+
+
+def test_a_figure_of_another_passage_is_no_invention() -> None:
+    other = memory(2, "Il forno costa 9.900 euro.")
+    checked = CitationCheck([OVEN[1], other[1]], [OVEN[0], other[0]], language="it")
+    checked.feed("Il forno costa 9.900 euro [1].")
+    checked.finish()
+    assert checked.unsupported == ["Il forno costa 9.900 euro."]
+    assert checked.supported == 1
+
+
+def test_words_of_another_language_are_not_compared() -> None:
+    checked = CitationCheck([OVEN[1]], [OVEN[0]], language="en")
+    checked.feed("It is made of brick [1].")
+    checked.finish()
+    assert (checked.unsupported, checked.supported) == ([], 1)
+
+
+def test_without_a_model_what_is_not_found_is_said_with_the_closest_in_each_language(
+    assistant: Assistant,
+) -> None:
+    for question, words in (
+        (NOWHERE, "Questo in memoria non lo trovo"),
+        ("Who painted the famous portrait of Mona Lisa in Florence?", "I do not find this in memory"),
+        ("Quem pintou o famoso retrato da Mona Lisa em Florença?", "Isto não encontro na memória"),
+    ):
+        found = answer(assistant, question)
+        assert found.answer.startswith(words)
+        assert not found.grounded
+        assert found.provenance["refusal"] == ""
+
+
+def test_what_code_says_after_her_is_not_held_against_her(assistant: Assistant) -> None:
+    found = refused(
+        assistant,
+        "The wood oven lasts 47 hours and I am quite sure of it [1].",
+        "How long does the wood oven keep its temperature? forno legna",
+    )
+    assert found.provenance["faults"] == []
+
+
 @pytest.mark.parametrize(
     ("question", "words"),
     [

@@ -32,6 +32,10 @@ class Writer:
         """See `PromptWriter`."""
         return *PREFIX, *history
 
+    def go_on(self, prompt: Prompt, said: str) -> str:
+        """See `PromptWriter`."""
+        return f"Go on after: {said[-20:]}"
+
     def compose(self, prompt: Prompt, window: Window) -> Composed:
         """See `PromptWriter`."""
         return Composed(self.messages(prompt, window))

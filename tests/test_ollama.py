@@ -87,6 +87,10 @@ class PlainWriter:
 
     written: tuple[Message, ...] = ()
 
+    def go_on(self, prompt: Prompt, said: str) -> str:
+        """See `PromptWriter`."""
+        return f"Go on after: {said[-20:]}"
+
     def compose(self, prompt: Prompt, window: Window) -> Composed:
         """See `PromptWriter`."""
         return Composed(self.messages(prompt, window))

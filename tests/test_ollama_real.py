@@ -34,6 +34,10 @@ LONG = "Count from one to five hundred in words, without leaving any number out.
 class QuestionWriter:
     """Writes the question alone."""
 
+    def go_on(self, prompt: Prompt, said: str) -> str:
+        """See `PromptWriter`."""
+        return f"Go on after: {said[-20:]}"
+
     def compose(self, prompt: Prompt, window: Window) -> Composed:
         """See `PromptWriter`."""
         return Composed(self.messages(prompt, window))

@@ -37,6 +37,10 @@ IN_STREAM = failure("CUDA out of memory", "InternalServerError")
 class Writer:
     """Writes the same three messages whatever is asked."""
 
+    def go_on(self, prompt: Prompt, said: str) -> str:
+        """See `PromptWriter`."""
+        return f"Go on after: {said[-20:]}"
+
     def compose(self, prompt: Prompt, window: Window) -> Composed:
         """See `PromptWriter`."""
         return Composed(self.messages(prompt, window))

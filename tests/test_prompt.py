@@ -6,6 +6,7 @@ difference: `CERVELLA_TEST_WRITE_GOLDEN=1 python -m pytest tests/test_prompt.py`
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 from dataclasses import replace
@@ -16,11 +17,13 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from cervella_rag.chat.prompt import MESSAGE_TOKENS, PromptWriter, _count, disarm
+from cervella_rag.chat.prompt import MESSAGE_TOKENS, PromptWriter, _count
 from cervella_rag.domain import Chunk, Citation, Composition, Hit, Message, Metadata, Prompt, Scores, Window
 from cervella_rag.errors import PromptTooLongError, TemplateFileError
+from cervella_rag.marks import disarm
 from cervella_rag.persona.live import PersonaFile
 from cervella_rag.persona.persona import Compact, Example, Persona, PersonaSheet, Situation, VoiceExample
+from cervella_rag.persona.vocabulary import count_tokens
 from cervella_rag.resources import resource
 from cervella_rag.templates import Templates
 from cervella_rag.tokens import estimate_tokens
@@ -40,9 +43,18 @@ FULL, COMPACT = Window(8192, 700), Window(4096, 700, compact=True)
 BOTH = pytest.mark.parametrize("window", [FULL, COMPACT], ids=["full", "compact"])
 
 # Texts a measure of tokens could get wrong: prose, figures, signs, other scripts, words without end.
+scripts = st.sampled_from(
+    ["перед", "日本語", "γνώση", "ქართ", "ก็ดี", "हमने", "\U0001f389", "e\u0301", "─┼", "ĐũŒ"]
+)
 texts = st.lists(
     st.sampled_from(["Il forno a legna tiene la temperatura sei ore.", "|---|--", "2026-01-09", "#" * 40])
     | st.sampled_from(["\n\n", "parola" * 300, "日本語" * 50, "<|im_end|>", "[1]", "1234567890" * 30])
+    | st.builds(lambda sign, times: sign * times, scripts, st.integers(1, 90))
+    | st.binary(max_size=90).map(lambda data: base64.b64encode(data).decode())
+    | st.text("bcdfghlmnpqrstvz", min_size=1, max_size=80)
+    | st.sampled_from(
+        ["PROMPT RIPRESA MIRACOLLO", "20260111_QDRANT_COME_ARCHIVIO.md", "a\u200bb\u200d" * 30]
+    )
     | st.text(max_size=30),
     max_size=20,
 ).map(" ".join)
@@ -86,6 +98,12 @@ def turns(*pairs: tuple[str, str]) -> tuple[Message, ...]:
         for question, answer in pairs
         for message in (Message("user", question), Message("assistant", answer))
     )
+
+
+def true_tokens(messages: tuple[Message, ...]) -> int:
+    """Return the tokens of messages in Qwen's template, by its own vocabulary."""
+    counted = [count_tokens(f"{message.role}\n{message.content}\n") for message in messages]
+    return sum(count + 2 for count in counted if count is not None)  # <|im_start|> and <|im_end|>
 
 
 def tokens(messages: tuple[Message, ...]) -> int:
@@ -170,7 +188,17 @@ def test_messages_always_fit_the_window(
         window = replace(window, context_tokens=max(needed, window.context_tokens + 1))
         messages = WRITER.messages(prompt, window)
     assert tokens(messages) + window.answer_tokens <= window.context_tokens
+    assert true_tokens(messages) + window.answer_tokens <= window.context_tokens
     assert disarm(question.strip()) in messages[-1].content
+
+
+@examples(deadline=None, max_examples=400)
+@given(texts)
+def test_no_text_has_more_tokens_than_are_counted_for_it(text: str) -> None:
+    counted = count_tokens(text)
+    assert counted is not None
+    # A message's own allowance covers what chance does to a short text.
+    assert counted <= _count(text) + MESSAGE_TOKENS
 
 
 lines = st.text("abc è,.", min_size=1, max_size=60).filter(str.strip)
@@ -225,6 +253,7 @@ def test_no_persona_makes_a_prompt_that_does_not_fit(
         assert tokens(writer.messages(bare, wide)) + window.answer_tokens > window.context_tokens
         return
     assert tokens(messages) == composition(writer, prompt, window).estimated_tokens
+    assert true_tokens(messages) + window.answer_tokens <= window.context_tokens
     assert tokens(messages) + window.answer_tokens <= window.context_tokens
 
 

@@ -17,6 +17,7 @@ from cervella_rag.bootstrap.index import (
 from cervella_rag.bootstrap.measures import with_voice
 from cervella_rag.bootstrap.voices import make_persona, make_voices
 from cervella_rag.errors import VoiceAbsentError
+from cervella_rag.marks import disarm
 
 if TYPE_CHECKING:
     from cervella_rag.chat.voices import Voices
@@ -83,7 +84,6 @@ def _place(chunk: Chunk) -> tuple[str, str, int]:
 async def _make_enricher(settings: Settings) -> tuple[Enricher, Voices]:
     """Return what asks about chunks, and the voices to close after it."""
     from cervella_rag.chat.bare import Verbatim
-    from cervella_rag.chat.prompt import disarm
     from cervella_rag.indexing.enrich import ANSWER_TOKENS, Enricher, prompt_name
     from cervella_rag.resources import resource
     from cervella_rag.templates import Templates

@@ -29,7 +29,8 @@ def with_voice(settings: Settings, voice: str | None, answer_tokens: int | None 
     if voice:
         changes["voice"] = voice
     if answer_tokens:
-        changes["answer_tokens"] = min(answer_tokens, settings.llm.answer_tokens)
+        # Measured as long as said, so nothing is gone on with.
+        changes |= {"answer_tokens": min(answer_tokens, settings.llm.answer_tokens), "continuations": 0}
     return settings.model_copy(update={"llm": settings.llm.model_copy(update=changes)})
 
 

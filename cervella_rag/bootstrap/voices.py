@@ -113,9 +113,7 @@ def _make_voice(
     introduce: Callable[[str], str],
 ) -> LLM | None:
     """Return a voice, or None for one that nothing is configured for where `auto` may do without."""
-    from cervella_rag.domain import Window
     from cervella_rag.llm.profiles import with_profile
-    from cervella_rag.llm.speech import Patience
 
     llm = with_profile(settings.llm)
     match name:
@@ -137,8 +135,8 @@ def _make_voice(
                 batch_tokens=llm.llama_cpp_batch_tokens,
                 threads=llm.llama_cpp_threads,
             )
-            narrow = Window(llm.llama_cpp_context_tokens, llm.answer_tokens, compact=True)
-            patience = Patience(llm.first_token_seconds, llm.between_tokens_seconds)
+            window, patience = _bounds(llm, hosts=1)
+            narrow = replace(window, context_tokens=llm.llama_cpp_context_tokens, compact=True)
             return LlamaCppLLM(engine, writer, narrow, patience)
         case "memory_only":
             from cervella_rag.llm.memory_only import MemoryOnlyLLM
@@ -184,7 +182,7 @@ def _bounds(llm: LLMSettings, hosts: int) -> tuple[Window, Patience]:
     from cervella_rag.llm.speech import Patience
 
     return (
-        Window(llm.context_tokens, llm.answer_tokens, llm.compact),
+        Window(llm.context_tokens, llm.answer_tokens, llm.compact, llm.continuations),
         Patience(llm.first_token_seconds, llm.between_tokens_seconds, attempts=1 if hosts > 1 else 2),
     )
 

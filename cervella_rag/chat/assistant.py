@@ -15,8 +15,10 @@ from anyio import to_thread
 from cervella_rag.chat.citations import CitationCheck, cite
 from cervella_rag.chat.conflicts import find_conflicts
 from cervella_rag.chat.exact_words import Stated, state
+from cervella_rag.chat.guard import Guard
+from cervella_rag.chat.not_found import words_after
 from cervella_rag.chat.repair import said_well
-from cervella_rag.chat.turn import Clock, Guard, Turning
+from cervella_rag.chat.turn import Clock, Turning
 from cervella_rag.chat.voices import Voices
 from cervella_rag.domain import (
     Answer,
@@ -137,8 +139,16 @@ class Assistant:
         cleaner = None if self.repair == "off" else Cleaner(tuple(persona.sheet.banned))
         # Of her, the passages say nothing: what she tells of herself needs no support.
         hits = () if prompt.about_her else prompt.hits
-        check = CitationCheck(prompt.citations, hits, prompt.question, marks=self.mark_unsupported)
-        return Turning(prompt, check, clock, Guard(StreamRedactor(self.redactor), cleaner))
+        check = CitationCheck(
+            prompt.citations,
+            hits,
+            f"{prompt.question} {persona.sheet.name} {persona.partner}",
+            language=prompt.language,
+            marks=self.mark_unsupported,
+        )
+        known = " ".join((prompt.question, *(said.content for said in prompt.history), *_texts(prompt)))
+        guard = Guard(StreamRedactor(self.redactor), cleaner, persona.canary, known)
+        return Turning(prompt, check, clock, guard)
 
     async def _hear(self, turn: Turning, persona: Persona) -> AsyncGenerator[Event]:
         """Yield what may be shown of the voice and, after an answer that only repeats, of the memory."""
@@ -153,6 +163,13 @@ class Assistant:
                 async for event in quotes:
                     if isinstance(event, Token) and (shown := turn.quote(event.text)):
                         yield shown
+        elif turn.refusal:
+            prompt = turn.prompt
+            words = words_after(
+                turn.refusal, prompt.citations, self.templates, prompt.language, persona.partner
+            )
+            if words and (shown := turn.quote(words)):
+                yield shown
 
     def _voice(self, turn: Turning, persona: Persona) -> AsyncGenerator[VoiceEvent]:
         if self.repair != "model":
@@ -245,7 +262,7 @@ class Assistant:
         used = tuple(citation for citation in prompt.citations if citation.number in check.used)
         return Answer(
             answer=turn.text,
-            grounded=retrieval.exact is not None or (prompt.grounded and bool(used)),
+            grounded=retrieval.exact is not None or (prompt.grounded and bool(used) and not turn.refusal),
             mode=spoken.mode,
             citations=turn.stated + used,
             conversation_id=None,
@@ -263,9 +280,13 @@ class Assistant:
                 "citations_removed": check.removed,
                 "unsupported": check.unsupported,
                 "conflicts": [list(pair) for pair in prompt.conflicts],
+                "continued": spoken.continued,
                 "quoted_after_echo": turn.is_echo,
+                "refusal": turn.refusal,
+                "voice_span": list(turn.voice_span),
                 "canary_said": turn.guard.has_sung,
                 "host": spoken.host,
+                "links_cut": turn.guard.has_cut_links,
                 "passed_over": [asdict(voice) for voice in spoken.passed_over],
             },
             degraded=(*retrieval.degraded, *(["voice"] if spoken.passed_over else [])),
@@ -320,6 +341,10 @@ class Assistant:
         except ConversationUnknownError:  # deleted while she spoke
             return answer
         return replace(answer, conversation_id=conversation_id)
+
+
+def _texts(prompt: Prompt) -> list[str]:
+    return [prompt.stated, *(hit.chunk.text for hit in prompt.hits)]
 
 
 def _is_complete(retrieval: Retrieval) -> bool:

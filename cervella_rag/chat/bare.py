@@ -35,6 +35,10 @@ class BareWriter:
         last = Message("user", question.removesuffix(anchor).rstrip())
         return Composed((*self._told(), *messages[told:-1], last))
 
+    def go_on(self, prompt: Prompt, said: str) -> str:
+        """See `PromptWriter`."""
+        return self.writer.go_on(prompt, said)
+
     def _told(self) -> tuple[Message, ...]:
         return (Message("system", self.writer.templates.render(f"evaluation/bare.{self.language}.md.j2")),)
 
@@ -53,3 +57,7 @@ class Verbatim:
     def compose(self, prompt: Prompt, window: Window) -> Composed:
         """See `PromptWriter`."""
         return Composed((Message("user", prompt.question),))
+
+    def go_on(self, prompt: Prompt, said: str) -> str:
+        """See `PromptWriter`."""
+        return ""

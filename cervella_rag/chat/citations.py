@@ -32,9 +32,24 @@ _REPORT = re.compile(
 """What tells of something that was: a sentence about the memory; folded."""
 _ADMITS = re.compile(
     r"\b(?:non (?:lo |la |li |le |ne |l'?)?(?:trovo|trova|ho|risulta|so)\b|non c'?e"
-    r"|(?:do|can)(?: not|n'?t| ?not) (?:find|say|know)|nothing about|nao (?:encontro|tenho|sei))"
+    r"|(?:do|can|could)(?: not|n'?t| ?not) (?:find|say|know)|nothing about"
+    r"|nao (?:o |a |os |as )?(?:encontro|encontrei|tenho|sei))"
 )
 """What says that something is not there; folded."""
+_MEMORY = r"\b(?:(?:in|nella) memoria|(?:na|em) memoria|(?:in|from) (?:the |my |our )?memory)\b"
+_NOT = r"(?:\b(?:non|nao|nada|niente|nulla|not|no|nothing)\b|n't\b)"
+_NOT_IN_MEMORY = re.compile(
+    rf"{_MEMORY}.{{0,90}}{_NOT}|{_NOT}.{{0,60}}{_MEMORY}|\bmemory (?:holds|has|says) (?:no|nothing)\b"
+)
+"""What says so of the memory itself, whatever else the sentence says; folded."""
+_NOT_FOUND = re.compile(
+    r"\bnon (?:lo |la |li |le |ne |l'?)?(?:trov|risult)"
+    r"|\bnon (?:e|sono) (?:stat[aoie] )?(?:trovat|registrat|indicat|menzionat|specificat|riportat|present)"
+    r"|(?:\b(?:not|cannot)|n't) (?:find|found)\b"
+    r"|\b(?:is|are|was|were)(?: not|n't) (?:mentioned|recorded|found|stated|given)"
+    r"|\bnao (?:[oa]s? )?encontr|\bnao (?:esta|estao|foi|foram) (?:registad|indicad|mencionad|encontrad)"
+)
+"""What says so even with a citation, which then stands for where she looked; folded."""
 UNSUPPORTED_MARK = " [?]"
 
 _SUPPORT_SHARE = 0.6
@@ -110,12 +125,16 @@ class CitationCheck:
         removed: Numbers that it was not entitled to.
         added: Numbers that were added.
         unsupported: Sentences about the memory that no passage supports: they tell of what was or give a
-            figure, and carry no citation; or they carry one to a passage without that figure.
+            figure, and carry no citation; or they carry one to a passage without that figure, or without
+            any word that the question did not bring.
+        supported: How many sentences a passage supports, be it another than the one they cite.
+        admitted: How many say that something is not in memory.
 
     Args:
         citations: Those that were given.
         hits: Their hits, in the same order; without them nothing is added and nothing called unsupported.
-        question: What was asked; its figures may be repeated.
+        question: What was asked, and the names of those who speak; its figures and words may be repeated.
+        language: The answer's; words are compared with passages in the same one.
         marks: Whether an unsupported sentence is marked in the text.
     """
 
@@ -125,10 +144,12 @@ class CitationCheck:
         hits: Sequence[Hit] = (),
         question: str = "",
         *,
+        language: str = "",
         marks: bool = False,
     ) -> None:
         self._marks = marks
-        self._asked = _figures(words(question))
+        asked = words(question)
+        self._asked, self._asked_stems = _figures(asked), stems(asked)
         self._numbers = frozenset(citation.number for citation in citations)
         self._passages = [
             (citation.number, _figures(words(text)), stems(words(text)))
@@ -136,6 +157,11 @@ class CitationCheck:
             for text in [f"{' '.join(hit.chunk.headings)} {hit.chunk.metadata.date} {hit.chunk.text}"]
         ]
         self._known = {number: figures for number, figures, _ in self._passages}
+        self._told = {
+            citation.number: told
+            for citation, hit, (_, _, told) in zip(citations, hits, self._passages, strict=False)
+            if hit.chunk.metadata.language == language
+        }
         self._held = ""
         self._sentence = ""
         self._cited: list[int] = []
@@ -143,6 +169,8 @@ class CitationCheck:
         self.removed: list[int] = []
         self.added: list[int] = []
         self.unsupported: list[str] = []
+        self.supported = 0
+        self.admitted = 0
 
     def feed(self, piece: str, *, is_quote: bool = False) -> str:
         """Return what may be shown now; what may be the beginning of a mark is held.
@@ -189,9 +217,13 @@ class CitationCheck:
         """Return the mark a sentence should have had, and begin the next."""
         sentence, cited = self._sentence + end.strip(), self._cited
         self._sentence, self._cited = "", []
+        if self._passages and _admits(sentence, is_cited=bool(cited)):
+            self.admitted += 1
+            return ""
         number = None if cited else self._support(sentence)
         if number is None:
             return self._doubt(sentence, cited)
+        self.supported += 1
         self.added.append(number)
         if number not in self.used:
             self.used.append(number)
@@ -200,8 +232,10 @@ class CitationCheck:
     def _doubt(self, sentence: str, cited: Sequence[int]) -> str:
         """Remember a sentence without support; return the mark it gets."""
         if not self._lacks_support(sentence, cited):
+            self.supported += bool(cited)
             return ""
         self.unsupported.append(" ".join(sentence.split()))
+        self.supported += self._is_elsewhere(sentence, cited)
         return UNSUPPORTED_MARK if self._marks else ""
 
     def _lacks_support(self, sentence: str, cited: Sequence[int]) -> bool:
@@ -209,11 +243,24 @@ class CitationCheck:
         figures = _figures(said) - self._asked
         if cited:
             known = frozenset[str]().union(*(self._known.get(number, figures) for number in cited))
-            return not figures <= known
+            return not figures <= known or self._is_nowhere(said, cited)
         if not self._passages or len(stems(said)) < _FEWEST_STEMS or sentence.rstrip().endswith("?"):
             return False
         folded = fold(sentence)
         return not _ADMITS.search(folded) and bool(figures or _REPORT.search(folded))
+
+    def _is_elsewhere(self, sentence: str, cited: Sequence[int]) -> bool:
+        """Tell whether a sentence cites the wrong passage: its figures stand in another it was given."""
+        said = words(sentence)
+        known = frozenset[str]().union(*self._known.values())
+        return bool(cited) and _figures(said) - self._asked <= known and not self._is_nowhere(said, cited)
+
+    def _is_nowhere(self, said: Sequence[str], cited: Sequence[int]) -> bool:
+        """Tell whether all that a cited sentence adds to the question is in no passage it was given."""
+        if not all(number in self._told for number in cited):
+            return False
+        new = stems([word for word in said if not word[0].isdigit()]) - self._asked_stems
+        return bool(new) and new.isdisjoint(frozenset[str]().union(*self._told.values()))
 
     def _support(self, sentence: str) -> int | None:
         """Return the passage that holds the sentence, or None."""
@@ -228,6 +275,11 @@ class CitationCheck:
         ]
         share, number = max(shares, default=(0.0, 0))
         return -number if share >= _SUPPORT_SHARE else None
+
+
+def _admits(sentence: str, *, is_cited: bool) -> bool:
+    folded = fold(sentence)
+    return bool(_NOT_FOUND.search(folded) or (not is_cited and _NOT_IN_MEMORY.search(folded)))
 
 
 def _figures(found: Iterable[str]) -> frozenset[str]:

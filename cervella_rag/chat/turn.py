@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import re
 import time
 
 from cervella_rag.chat.citations import CitationCheck
 from cervella_rag.chat.exact_words import Stated
+from cervella_rag.chat.guard import Guard
+from cervella_rag.chat.not_found import ADMITTED, DOUBTFUL, UNFOUNDED
 from cervella_rag.domain import Citation, Prompt, Spoken, Status, Token, VoiceEvent
 from cervella_rag.marks import MARK
 from cervella_rag.memory.lexical import stems, words
-from cervella_rag.memory.redaction import StreamRedactor
-from cervella_rag.persona.hard_rules import Cleaner
-from cervella_rag.persona.persona import CANARY
-
-_log = logging.getLogger(__name__)
-
-_CANARY = re.compile(rf"{re.escape(CANARY)}[0-9a-f]{{8}}", re.IGNORECASE)
 
 _FEWEST_WORDS_OF_AN_ECHO = 3
 """Below it stand answers: "Sei ore" to who asks for hours."""
@@ -34,15 +27,22 @@ class Turning:
         self.text = ""
         self.spoken = Spoken("", "")
         self.is_echo = False
+        self.refusal = ""
         self.stated: tuple[Citation, ...] = ()
         self._from_voice = 0  # where in the text the voice begins
+        self._to_voice: int | None = None  # and where it ends, once it has
         self._is_quote = False
         self._quotes = False
 
     @property
+    def voice_span(self) -> tuple[int, int]:
+        """Where the voice's words begin and end, between what code stated before them and said after."""
+        return self._from_voice, len(self.text) if self._to_voice is None else self._to_voice
+
+    @property
     def voiced(self) -> str:
-        """What the voice said, after what code stated before it."""
-        return self.text[self._from_voice :]
+        """What the voice said."""
+        return self.text[slice(*self.voice_span)]
 
     def state(self, stated: Stated, *, is_all: bool) -> Token | None:
         """Say what code has counted; the text is its own and the memory's, redacted when it was read."""
@@ -75,8 +75,22 @@ class Turning:
         """Return what was held back to the end."""
         held = self.check.feed(self.guard.finish(), is_quote=self._is_quote)
         rest = self._say(held + self.check.finish())
-        self.is_echo = self.prompt.grounded and self.spoken.mode != "memory_only" and self._only_repeats()
+        self._to_voice = len(self.text)
+        if self.spoken.mode != "memory_only":
+            self.is_echo = self.prompt.grounded and self._only_repeats()
+            self.refusal = "" if self.is_echo else self._refusal()
         return rest
+
+    def _refusal(self) -> str:
+        """Return how the answer failed to stand on the memory, or "" where it does or needs not."""
+        check = self.check
+        if self.prompt.about_her or (check.supported and self.prompt.grounded):
+            return ""
+        if check.admitted:
+            return ADMITTED
+        if check.unsupported and not check.supported:
+            return UNFOUNDED
+        return DOUBTFUL if check.supported else ""
 
     def quote(self, text: str) -> Token | None:
         """Say a piece of the memory's own text, apart from what was said before."""
@@ -92,42 +106,6 @@ class Turning:
     def _say(self, checked: str) -> Token | None:
         self.text += checked
         return Token(checked) if checked else None
-
-
-class Guard:
-    """What a voice must not say, taken out of what it says: secrets, the sign of its instructions, emoji.
-
-    Args:
-        redactor: Takes secrets out.
-        cleaner: Takes out what no answer of hers may hold, or None.
-    """
-
-    def __init__(self, redactor: StreamRedactor, cleaner: Cleaner | None) -> None:
-        self._redactor = redactor
-        self._cleaner = cleaner
-        self.has_sung = False
-
-    def feed(self, piece: str) -> str:
-        """Return what may be shown now; whole words only, so that the sign is never cut in two."""
-        shown = self._silenced(self._redactor.feed(piece))
-        return self._cleaner.feed(shown) if self._cleaner else shown
-
-    def finish(self) -> str:
-        """Return what was held."""
-        rest = self._silenced(self._redactor.finish())
-        return self._cleaner.feed(rest) + self._cleaner.finish() if self._cleaner else rest
-
-    @property
-    def removed(self) -> list[str]:
-        """Names of the rules that something was taken out for."""
-        return sorted(self._cleaner.removed) if self._cleaner else []
-
-    def _silenced(self, text: str) -> str:
-        shown, count = _CANARY.subn("[redacted:canary]", text)
-        if count and not self.has_sung:
-            self.has_sung = True
-            _log.warning("a voice was reading its instructions aloud")
-        return shown
 
 
 class Clock:

@@ -6,6 +6,8 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -17,6 +19,9 @@ from cervella_rag.memory.lexical import stems, words
 
 _WORDS_SHARE = 0.6
 """Share of the expected answer's words that must be said; it may be said in other words around them."""
+_UNIT = re.compile(r"(?<=\d)(?=[A-Za-z])")
+"""Where a unit begins: 20GB and 20 GB are one."""
+_NUMBER = re.compile(r"\d+(?:\.\d+)?$")
 _QUOTED = re.compile(r"^\s*>.*$|^\s*\[\d+\] .*$", re.M)
 
 
@@ -77,12 +82,16 @@ def judge(asked: Asked, answer: Answer, detect_language: Callable[[str], str]) -
     gold = {passage.file for passage in asked.item.gold}
     cited = [citation.path for citation in answer.citations]
     is_answerable = asked.item.kind != "unanswerable"
+    # The closest passages, offered after an answer that was taken back, do not make it right.
+    is_kept = not answer.provenance.get("refusal")
     # What is quoted is in the memory's language; her own words are to be in the asker's.
-    own = _QUOTED.sub("", answer.answer).strip() or answer.answer
+    span = answer.provenance.get("voice_span")
+    said = answer.answer[slice(*span)] if isinstance(span, list) else answer.answer
+    own = _QUOTED.sub("", said).strip() or answer.answer
     return Given(
         asked=asked,
         answer=answer,
-        is_right=says(answer.answer, asked.answer) if is_answerable and asked.answer else None,
+        is_right=is_kept and says(answer.answer, asked.answer) if is_answerable and asked.answer else None,
         cites_gold=bool(gold & set(cited)) if gold else None,
         precision=sum(path in gold for path in cited) / len(cited) if gold and cited else None,
         in_language=detect_language(own) == asked.language,
@@ -91,12 +100,23 @@ def judge(asked: Asked, answer: Answer, detect_language: Callable[[str], str]) -
 
 def says(text: str, expected: str) -> bool:
     """Tell whether a text says what is expected: every figure of it, and most of its words."""
-    said, wanted = words(text), words(expected)
-    figures = {_figure(word) for word in wanted if word[0].isdigit()}
-    if not figures <= {_figure(word) for word in said}:
+    said, wanted = words(_UNIT.sub(" ", text)), words(_UNIT.sub(" ", expected))
+    if not _figures(wanted) <= _figures(said) | _thousands(said):
         return False
     wanted_stems = stems([word for word in wanted if not word[0].isdigit()])
     return not wanted_stems or len(wanted_stems & stems(said)) >= _WORDS_SHARE * len(wanted_stems)
+
+
+def _figures(found: Sequence[str]) -> set[str]:
+    return {_figure(word) for word in found if word[0].isdigit()}
+
+
+def _thousands(found: Sequence[str]) -> set[str]:
+    """Return the figures said in thousands: 70.2K is 70200."""
+    counted = (_figure(word) for word, unit in pairwise(found) if word[0].isdigit() and unit == "k")
+    return {
+        format((Decimal(figure) * 1000).normalize(), "f") for figure in counted if _NUMBER.match(figure)
+    }
 
 
 def _figure(word: str) -> str:
@@ -133,6 +153,7 @@ def summarise(given: Sequence[Given]) -> dict[str, Any]:
                 "right": one.is_right,
                 "cites_gold": one.cites_gold,
                 "in_language": one.in_language,
+                "refusal": one.answer.provenance.get("refusal", ""),
                 "grounded": one.answer.grounded,
             }
             for one in given

@@ -16,6 +16,7 @@ from typing import Any
 
 from cervella_rag.domain import Message, Spoken, Status, Window
 from cervella_rag.errors import CervellaError
+from cervella_rag.llm.continuation import GOING_ON, Asked
 from cervella_rag.llm.llama_engine import Engine, LlamaCppOptions, Tell, require_model
 from cervella_rag.llm.speech import Delta, ModelLLM, Patience
 from cervella_rag.protocols import PromptWriter
@@ -38,12 +39,12 @@ class LlamaCppLLM(ModelLLM):
         self._thread = ThreadPoolExecutor(1, "llama_cpp")
         self._preparing: Job | None = None
 
-    async def _deltas(self, messages: Sequence[Message]) -> AsyncGenerator[Delta]:
+    async def _deltas(self, asked: Asked) -> AsyncGenerator[Delta]:
         if self._preparing:
             self._preparing.stop.set()
         loop = asyncio.get_running_loop()
         chunks: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
-        job = self._submit(messages, lambda chunk: _post(loop, chunks, chunk), self._window.answer_tokens)
+        job = self._submit(asked, lambda chunk: _post(loop, chunks, chunk))
         job.future.add_done_callback(lambda _: _post(loop, chunks, None))
         end = Spoken(self.mode, self.model, "incomplete")
         try:
@@ -59,11 +60,13 @@ class LlamaCppLLM(ModelLLM):
             job.stop.set()
             job.future.cancel()  # where it has not begun
 
-    def _submit(self, messages: Sequence[Message], tell: Tell, answer_tokens: int) -> Job:
+    def _submit(self, asked: Asked, tell: Tell) -> Job:
         stop = threading.Event()
+        messages = asked.open_ended
         body = {
             "messages": [{"role": message.role, "content": message.content} for message in messages],
-            "max_tokens": answer_tokens,
+            **(GOING_ON if asked.said else {}),
+            "max_tokens": asked.answer_tokens,
             "temperature": 0,  # a small model is at its truest with its likeliest word
             "stream": True,
             "stream_options": {"include_usage": True},
@@ -95,7 +98,7 @@ class LlamaCppLLM(ModelLLM):
         if self._preparing:
             self._preparing.stop.set()
         messages = self._writer.prefix(history, self._window)
-        self._preparing = self._submit(messages, lambda _: None, 0)
+        self._preparing = self._submit(Asked(messages, 0), _ignore)
         self._preparing.future.add_done_callback(_log_failure)
 
     def warm(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, cast
@@ -16,7 +16,7 @@ from typing import Any, cast
 import httpx
 from ollama import AsyncClient, ChatResponse, ResponseError
 
-from cervella_rag.domain import Message, Spoken, Window
+from cervella_rag.domain import Spoken, Window
 from cervella_rag.errors import (
     ModelMissingError,
     UpstreamError,
@@ -24,6 +24,7 @@ from cervella_rag.errors import (
     VoiceRefusedError,
     VoiceUnavailableError,
 )
+from cervella_rag.llm.continuation import Asked
 from cervella_rag.llm.speech import Delta, ModelLLM, Patience, Thought, one_line
 from cervella_rag.protocols import PromptWriter
 
@@ -71,7 +72,7 @@ class OllamaLLM(ModelLLM):
         self._client = AsyncClient(options.url, timeout=timeout, trust_env=False)
         self._can_think: bool | None = None
 
-    async def _deltas(self, messages: Sequence[Message]) -> AsyncGenerator[Delta]:
+    async def _deltas(self, asked: Asked) -> AsyncGenerator[Delta]:
         has_started = False
         try:
             if self._can_think is None:
@@ -79,11 +80,12 @@ class OllamaLLM(ModelLLM):
                 self._can_think = "thinking" in (shown.capabilities or ())
             lines = await self._client.chat(
                 self.model,
-                [{"role": message.role, "content": message.content} for message in messages],
+                # A last message of the assistant is one the server goes on with.
+                [{"role": message.role, "content": message.content} for message in asked.open_ended],
                 stream=True,
                 # Unset means "think" to a model that can; old servers refuse it for those that cannot.
                 think=self._options.thinks if self._can_think else None,
-                options=self._model_options,
+                options=self._model_options(asked.answer_tokens),
                 keep_alive=self._options.keep_alive,
             )
             # Breaking out of the client's stream alone would leave the model generating.
@@ -97,12 +99,11 @@ class OllamaLLM(ModelLLM):
         except _FAILURES as error:
             raise self._error(error, has_started) from error
 
-    @property
-    def _model_options(self) -> dict[str, Any]:
-        # The same in every call: another num_ctx makes the server load the model anew.
+    def _model_options(self, answer_tokens: int) -> dict[str, Any]:
+        # The same window in every call: another num_ctx makes the server load the model anew.
         return {
             "num_ctx": self._window.context_tokens,
-            "num_predict": self._window.answer_tokens,
+            "num_predict": answer_tokens,
             "temperature": self._options.temperature,
             **({"stop": list(self._options.stop)} if self._options.stop else {}),
         }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +22,11 @@ from cervella_rag.errors import (
     VoiceRefusedError,
     VoiceUnavailableError,
 )
+from cervella_rag.llm.continuation import GOING_ON, Asked
 from cervella_rag.llm.speech import Delta, ModelLLM, Patience, Thought, one_line
 from cervella_rag.protocols import PromptWriter
+
+_log = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 2.0
 _CHECK_SECONDS = 3.0
@@ -60,6 +65,7 @@ class OpenAICompatibleLLM(ModelLLM):
     ) -> None:
         super().__init__(options.model, options.url, writer=writer, window=window, patience=patience)
         self._options = options
+        self._goes_on = True  # until the server refuses to
         timeout = httpx2.Timeout(None, connect=_CONNECT_SECONDS)  # the time limits are ours: see `speech`
         self._client = AsyncOpenAI(
             base_url=options.url,
@@ -69,7 +75,35 @@ class OpenAICompatibleLLM(ModelLLM):
             http_client=httpx2.AsyncClient(timeout=timeout, trust_env=False, follow_redirects=True),
         )
 
-    async def _deltas(self, messages: Sequence[Message]) -> AsyncGenerator[Delta]:
+    async def _deltas(self, asked: Asked) -> AsyncGenerator[Delta]:
+        if not asked.said:
+            request = self._stream(asked.messages, asked.answer_tokens, {})
+        elif self._goes_on:
+            request = self._going_on(asked)
+        else:
+            request = self._stream(asked.asking_on, asked.answer_tokens, {})
+        async with aclosing(request) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    async def _going_on(self, asked: Asked) -> AsyncGenerator[Delta]:
+        """Have the last message gone on with; a server that refuses that is asked for the rest in words."""
+        try:
+            async with aclosing(self._stream(asked.open_ended, asked.answer_tokens, GOING_ON)) as deltas:
+                async for delta in deltas:
+                    yield delta
+        except VoiceRefusedError as error:  # so nothing was said
+            _log.info("%s", error)
+            self._goes_on = False
+        else:
+            return
+        async with aclosing(self._stream(asked.asking_on, asked.answer_tokens, {})) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    async def _stream(
+        self, messages: Sequence[Message], answer_tokens: int, extra: Mapping[str, Any]
+    ) -> AsyncGenerator[Delta]:
         has_started = False
         try:
             # Asked every time where none is configured: the server may have been given another one.
@@ -79,9 +113,9 @@ class OpenAICompatibleLLM(ModelLLM):
                 messages=[_param(message) for message in messages],
                 stream=True,
                 stream_options={"include_usage": True},
-                max_tokens=self._window.answer_tokens,
+                max_tokens=answer_tokens,
                 temperature=self._options.temperature,
-                extra_body=self._options.extra,
+                extra_body={**self._options.extra, **extra},
             )
             end = Spoken(self.mode, model, "incomplete")
             async with chunks:  # closing its iterator would leave the connection, and the model, at work

@@ -17,6 +17,7 @@ import stamina
 
 from cervella_rag.domain import Composition, Message, Prompt, Spoken, Status, Token, VoiceEvent, Window
 from cervella_rag.errors import VoiceSilentError, VoiceTimeoutError, VoiceUnavailableError
+from cervella_rag.llm.continuation import Asked, Limits, say_all
 from cervella_rag.protocols import PromptWriter
 
 _WAIT_SECONDS = 0.2
@@ -57,7 +58,11 @@ class Speaker:
 
 
 async def speak(
-    start: Callable[[], AsyncGenerator[Delta]], speaker: Speaker, patience: Patience
+    start: Callable[[], AsyncGenerator[Delta]],
+    speaker: Speaker,
+    patience: Patience,
+    *,
+    may_be_silent: bool = False,
 ) -> AsyncGenerator[VoiceEvent]:
     """Yield what may be shown of a stream, then how it ended.
 
@@ -67,7 +72,7 @@ async def speak(
 
     Raises:
         VoiceTimeoutError: It was silent for too long.
-        VoiceSilentError: It ended without a word.
+        VoiceSilentError: It ended without a word, and not `may_be_silent`.
         UpstreamError: What the adapter raises.
     """
     deltas, delta = await _open(start, speaker, patience)
@@ -93,7 +98,7 @@ async def speak(
     if shown := thinking.finish():
         said = said or bool(shown.strip())
         yield Token(shown)
-    if not said:
+    if not said and not may_be_silent:
         reason = (
             "it only thought" if thought or thinking.has_thought else f"it ended {spoken.finish_reason!r}"
         )
@@ -152,15 +157,26 @@ class ModelLLM(ABC):
         self._patience = patience
 
     def stream(self, prompt: Prompt) -> AsyncGenerator[VoiceEvent]:
-        """See `LLM`."""
+        """See `LLM`. An answer that is cut at its limit is gone on with: see `say_all`."""
         composed = self._writer.compose(prompt, self._window)
+        made = composed.composition
+        limits = Limits(
+            context_tokens=self._window.context_tokens,
+            prompt_tokens=made.estimated_tokens if made else 0,
+            continuations=self._window.continuations,
+        )
+        asked = Asked(composed.messages, self._window.answer_tokens)
+        said = say_all(self._say, asked, limits, lambda text: self._writer.go_on(prompt, text))
+        return _with_composition(said, made)
+
+    def _say(self, asked: Asked) -> AsyncGenerator[VoiceEvent]:
         speaker = Speaker(self.mode, self.model, self._place)
-        said = speak(lambda: self._deltas(composed.messages), speaker, self._patience)
-        return _with_composition(said, composed.composition)
+        is_further = bool(asked.said)
+        return speak(lambda: self._deltas(asked), speaker, self._patience, may_be_silent=is_further)
 
     @abstractmethod
-    def _deltas(self, messages: Sequence[Message]) -> AsyncGenerator[Delta]:
-        """Send the messages and yield what comes back."""
+    def _deltas(self, asked: Asked) -> AsyncGenerator[Delta]:
+        """Send what is asked and yield what comes back."""
 
     def prepare(self, history: Sequence[Message] = ()) -> None:  # noqa: B027 - a server has its own cache
         """Do nothing: a server has its own cache of what it was sent."""
