@@ -7,6 +7,7 @@ loads no model, a search loads no web server.
 from __future__ import annotations
 
 from cervella_rag.bootstrap.brief import brief_shape, write_brief
+from cervella_rag.bootstrap.conversations import describe_conversations
 from cervella_rag.bootstrap.index import (
     count_index,
     find_roots,
@@ -65,6 +66,7 @@ __all__ = [
     "check_wish",
     "count_costs",
     "count_index",
+    "describe_conversations",
     "describe_persona",
     "evaluate_answers",
     "evaluate_persona",

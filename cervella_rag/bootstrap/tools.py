@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cervella_rag.bootstrap.conversations import make_copies
 from cervella_rag.bootstrap.index import make_redactor, make_retriever, make_store
-from cervella_rag.bootstrap.voices import conversations_file
 from cervella_rag.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -86,14 +86,14 @@ def back_up(settings: Settings, file: Path) -> BackupReport:
     """Copy index and conversations to a file. See `indexing.backup`."""
     from cervella_rag.indexing.backup import back_up as write
 
-    return write(make_store(settings), conversations_file(settings), file, str(settings.home))
+    return write(make_store(settings), make_copies(settings), file, str(settings.home))
 
 
 def restore(settings: Settings, file: Path) -> BackupReport:
     """Bring back what a backup holds. See `indexing.backup`."""
     from cervella_rag.indexing.backup import restore as read
 
-    return read(make_store(settings), conversations_file(settings), file)
+    return read(make_store(settings), make_copies(settings), file)
 
 
 def evaluate_retrieval(

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cervella_rag.bootstrap.conversations import make_database
 from cervella_rag.bootstrap.index import make_redactor, make_retriever
 from cervella_rag.errors import ExtraMissingError, InvalidSettingError
 
 if TYPE_CHECKING:
     from cervella_rag.chat.assistant import Assistant
+    from cervella_rag.chat.database import Database
     from cervella_rag.chat.voices import Voices
     from cervella_rag.domain import VoiceState
     from cervella_rag.llm.models import ModelEntry
@@ -24,7 +26,11 @@ if TYPE_CHECKING:
 
 
 def make_assistant(
-    settings: Settings, shared: Retriever | None = None, *, stays: bool = False
+    settings: Settings,
+    shared: Retriever | None = None,
+    *,
+    stays: bool = False,
+    database: Database | None = None,
 ) -> Assistant:
     """Return what answers.
 
@@ -32,6 +38,7 @@ def make_assistant(
         settings: What is configured.
         shared: A retriever that is there already.
         stays: This process will be asked again, so a voice may prepare for it.
+        database: Where conversations are kept, if that is open already.
 
     Raises:
         AuthoringError: The persona cannot be used.
@@ -50,7 +57,7 @@ def make_assistant(
     return Assistant(
         retriever=shared or make_retriever(settings),
         voices=make_voices(settings, writer, templates, persona),
-        conversations=SQLConversationStore(conversations_file(settings)),
+        conversations=SQLConversationStore(database or make_database(settings, stays=stays)),
         persona=persona,
         templates=templates,
         quoter=MemoryOnlyLLM(templates, _introduction(persona)),
@@ -170,11 +177,6 @@ def _model_file(settings: Settings) -> Path | None:
     from cervella_rag.llm.models import fetched
 
     return settings.llm.llama_cpp_model or fetched(settings.home / "models")
-
-
-def conversations_file(settings: Settings) -> Path:
-    """Return where conversations are kept."""
-    return settings.home / "conversations.sqlite"
 
 
 def voice_states(settings: Settings, language: str) -> tuple[VoiceState, ...]:

@@ -28,7 +28,7 @@ from pydantic import TypeAdapter
 from cervella_rag.domain import Chunk, Point
 from cervella_rag.errors import BackupFileError, IndexAbsentError
 from cervella_rag.memory.lexical import encode_document
-from cervella_rag.protocols import Manifest, StoreReader, Vectors, VectorStore
+from cervella_rag.protocols import ConversationCopies, Manifest, StoreReader, Vectors, VectorStore
 
 _FORMAT = 2
 _ABOUT, _CHUNKS, _VECTORS, _ROWS, _CONVERSATIONS = (
@@ -52,18 +52,19 @@ class BackupReport:
     has_conversations: bool
 
 
-def back_up(store: VectorStore, conversations: Path, file: Path, home: str) -> BackupReport:
+def back_up(store: VectorStore, conversations: ConversationCopies, file: Path, home: str) -> BackupReport:
     """Write the index and the conversations to a new file, readable by its owner alone.
 
     Args:
         store: Where the index is.
-        conversations: The conversations' SQLite file; one that is not there is left out.
+        conversations: What copies them; where there are none they are left out.
         file: Written whole or not at all; one that exists is not replaced.
         home: Named where there is no index.
 
     Raises:
         IndexAbsentError: Nothing is indexed.
         BackupFileError: The file is there already or cannot be written.
+        ConversationStoreError: Conversations are on a server that cannot be read.
     """
     reader = store.read()
     if reader is None:
@@ -85,12 +86,14 @@ def back_up(store: VectorStore, conversations: Path, file: Path, home: str) -> B
     )
 
 
-def restore(store: VectorStore, conversations: Path, file: Path) -> BackupReport:
+def restore(store: VectorStore, conversations: ConversationCopies, file: Path) -> BackupReport:
     """Make what a backup holds the current index and the conversations.
 
     Raises:
         BackupFileError: It is not a backup, or not as it was written; nothing was changed.
         IndexLockedError, StoreError: The index cannot be written.
+        ConversationStoreError: Conversations are on a server that cannot be written; before anything
+            was changed, or after the index was.
     """
     with TemporaryDirectory() as folder:
         about = _extracted(file, Path(folder))
@@ -105,12 +108,14 @@ def restore(store: VectorStore, conversations: Path, file: Path) -> BackupReport
         whole = (manifest.chunks, (rows.sum(), manifest.dimension))
         if (len(chunks), vectors.shape) != whole or len(rows) != len(chunks):
             raise BackupFileError(path=str(file), reason="it does not hold what it says")
+        if said:
+            conversations.check()
         with store.write(afresh=True) as writer:
             writer.begin(dimension=manifest.dimension, fresh=True)
             writer.upsert(_points(chunks, vectors, rows))
             writer.publish(replace(manifest, generation=writer.generation))
         if said:
-            _replace_conversations(said, conversations)
+            conversations.replace(said)
     return BackupReport(manifest.chunks, manifest.documents, said is not None)
 
 
@@ -119,7 +124,7 @@ def _lines(file: Path) -> Iterator[bytes]:
         yield from lines
 
 
-def _write_parts(reader: StoreReader, conversations: Path, folder: Path) -> list[Path]:
+def _write_parts(reader: StoreReader, conversations: ConversationCopies, folder: Path) -> list[Path]:
     chunks, vectors, rows = list(reader.chunks()), folder / _VECTORS, folder / _ROWS
     with (folder / _CHUNKS).open("wb") as lines:
         for chunk in chunks:
@@ -129,11 +134,8 @@ def _write_parts(reader: StoreReader, conversations: Path, folder: Path) -> list
     np.save(vectors, np.concatenate([empty, *made]), allow_pickle=False)
     np.save(rows, np.array([len(one) for one in made], np.int64), allow_pickle=False)
     parts = [folder / _CHUNKS, vectors, rows]
-    if conversations.exists():
+    if conversations.save(folder / _CONVERSATIONS):
         parts.append(folder / _CONVERSATIONS)
-        # By SQLite itself, so that a turn that is being written is in it or not.
-        with closing(sqlite3.connect(conversations)) as source, closing(sqlite3.connect(parts[-1])) as copy:
-            source.backup(copy)
     about = {
         "format": _FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -215,18 +217,6 @@ def _checked_conversations(file: Path) -> Path | None:
     if verdict != "ok":
         raise ValueError(verdict)
     return file
-
-
-def _replace_conversations(restored: Path, conversations: Path) -> None:
-    """Put the restored file in the place of the present one, which stays beside it."""
-    conversations.parent.mkdir(parents=True, exist_ok=True)
-    beside = conversations.with_suffix(".before-restore.sqlite")
-    with closing(sqlite3.connect(restored)) as source, closing(sqlite3.connect(conversations)) as target:
-        with closing(sqlite3.connect(beside)) as kept:
-            target.backup(kept)
-        source.backup(target)  # page by page under SQLite's own lock, for whoever has it open
-    for database_file in (conversations, beside):
-        database_file.chmod(0o600)
 
 
 def _digest(file: Path) -> str:

@@ -1,0 +1,32 @@
+"""How the tables of conversations came to be as they are, in steps that Alembic takes in order.
+
+A step only adds: while replicas are exchanged one by one, and after going back to an older release, an
+older program works on newer tables.
+
+A new step: `versions/rNNNN_what_it_does.py` with the next number as `revision`, the tables in their
+modules, and `REVISION` in `engines`. Tests hold the three together, on both engines.
+"""
+
+from __future__ import annotations
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+
+
+def migrate(connection: Connection, version_table: str) -> None:
+    """Bring the tables to the newest revision, within the transaction that is open.
+
+    Args:
+        connection: To SQLite or Postgres; who calls holds the lock.
+        version_table: Name of the table that tells the revision.
+    """
+    config = Config()
+    config.set_main_option("script_location", f"{__name__.rpartition('.')[0]}:migrations")
+    config.attributes.update(connection=connection, version_table=version_table)
+    context = MigrationContext.configure(connection, opts={"version_table": version_table})
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if (context.get_current_revision() or "") in {"", *known}:  # else a newer program was here
+        command.upgrade(config, "head")
