@@ -9,11 +9,15 @@ modules, and `REVISION` in `engines`. Tests hold the three together, on both eng
 
 from __future__ import annotations
 
+import logging
+
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
+
+_log = logging.getLogger(__name__)
 
 
 def migrate(connection: Connection, version_table: str) -> None:
@@ -27,6 +31,10 @@ def migrate(connection: Connection, version_table: str) -> None:
     config.set_main_option("script_location", f"{__name__.rpartition('.')[0]}:migrations")
     config.attributes.update(connection=connection, version_table=version_table)
     context = MigrationContext.configure(connection, opts={"version_table": version_table})
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if (context.get_current_revision() or "") in {"", *known}:  # else a newer program was here
-        command.upgrade(config, "head")
+    scripts, current = ScriptDirectory.from_config(config), context.get_current_revision()
+    newest = scripts.get_current_head()
+    known = {script.revision for script in scripts.walk_revisions()}
+    if current == newest or (current and current not in known):  # a newer program was here
+        return
+    _log.info("the tables of conversations go from revision %s to %s", current or "none", newest)
+    command.upgrade(config, "head")
