@@ -21,6 +21,10 @@ def test_the_wheel_carries_prompts_knowledge_and_page(tmp_path: Path) -> None:
     page = {"app.js", "words.js", "vendor/marked.esm.js", "vendor/marked.LICENSE"}
     assert {f"cervella_rag/api/page/{name}" for name in page} <= names
 
+    assert {
+        f"cervella_rag/chat/migrations/{name}" for name in ("env.py", "versions/r0001_first_tables.py")
+    } <= names
+
     code = "from cervella_rag.resources import resource; print(resource('prompts'), resource('knowledge'))"
     result = subprocess.run(
         [sys.executable, "-c", code],
@@ -29,6 +33,18 @@ def test_the_wheel_carries_prompts_knowledge_and_page(tmp_path: Path) -> None:
     assert result.stdout.split() == [
         str(tmp_path / "site/cervella_rag" / name) for name in ("prompts", "knowledge")
     ]
+
+    # Its migrations make the tables where nothing of the checkout is.
+    code = """
+import asyncio, pathlib, cervella_rag
+from cervella_rag.chat.conversations import SQLConversationStore
+print(asyncio.run(SQLConversationStore(pathlib.Path("kept.sqlite")).list(1)), cervella_rag.__file__)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path / "site", capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert result.stdout.split() == ["()", str(tmp_path / "site/cervella_rag/__init__.py")]
 
 
 def test_versions_are_pinned_without_an_index() -> None:
