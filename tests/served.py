@@ -54,20 +54,22 @@ def free_port() -> int:
 @contextmanager
 def served(home: Path, memory: Path, **settings: str) -> Iterator[Served]:
     """Index `memory` and serve it, words alone and without a model unless `settings` say otherwise."""
-    index(home, memory, **settings)
-    with started(home, memory, **settings) as server:
+    index(home, memory, settings)
+    with started(home, memory, settings) as server:
         server.wait()
         yield server
 
 
-def index(home: Path, memory: Path, **settings: str) -> None:
+def index(home: Path, memory: Path, settings: Mapping[str, str]) -> None:
     """Index `memory`."""
     command = [*_PROGRAM, "index", str(memory)]
     subprocess.run(command, env=_environment(home, settings), check=True, capture_output=True, cwd=memory)
 
 
 @contextmanager
-def started(home: Path, memory: Path, port: int | None = None, **settings: str) -> Iterator[Served]:
+def started(
+    home: Path, memory: Path, settings: Mapping[str, str], port: int | None = None
+) -> Iterator[Served]:
     """Start to serve what is indexed, and do not wait for it."""
     home.mkdir(parents=True, exist_ok=True)
     port, log = port or free_port(), home / "served.log"

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 from cervella_rag.chat.conversations import SQLConversationStore
-from cervella_rag.chat.database import Place
+from cervella_rag.chat.database import Database, Place
 from cervella_rag.domain import Message, Turn, Usage
 from cervella_rag.errors import ConversationUnknownError
 
@@ -115,6 +115,18 @@ def test_many_at_once_are_all_kept(conversations: SQLConversationStore) -> None:
         return len((await conversations.read(conversation_id)).turns)
 
     assert run(talk()) == 31
+
+
+def test_two_hundred_that_end_in_one_moment_are_all_kept(any_place: Place) -> None:
+    async def talk() -> int:
+        store = SQLConversationStore(Database(any_place, stays=True))
+        turns = (replace(turn(1), turn_id=str(number)) for number in range(200))
+        await asyncio.gather(*(store.begin(one) for one in turns))
+        kept = len(await store.list(1000))
+        await store.aclose()
+        return kept
+
+    assert run(talk()) == 200
 
 
 def test_an_owners_conversations_are_nobody_elses(conversations: SQLConversationStore) -> None:

@@ -173,19 +173,14 @@ def test_a_server_killed_and_restarted_under_a_conversation(
     asyncio.run(talk())
 
 
-def test_many_at_once_take_few_connections_and_are_all_kept(
-    settings: Settings, postgres_server: Postgres
-) -> None:
-    async def talk() -> tuple[int, int]:
+def test_many_at_once_take_few_connections(settings: Settings, postgres_server: Postgres) -> None:
+    async def talk() -> int:
         store = SQLConversationStore(make_database(settings, stays=True))
         turns = (replace(turn(1), turn_id=str(number)) for number in range(200))
         await asyncio.gather(*(store.begin(one) for one in turns))
         used = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'cervella'"
-        connections = await postgres_server.execute(used)
-        listed = await store.list(1000)
+        connections: int = await postgres_server.execute(used)
         await store.aclose()
-        return len(listed), connections
+        return connections
 
-    kept, connections = asyncio.run(talk())
-    assert kept == 200
-    assert connections <= 12
+    assert asyncio.run(talk()) <= 8

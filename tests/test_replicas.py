@@ -48,7 +48,7 @@ class Stack:
         """Start some in the same moment, then wait for all."""
         for name in names:
             port = self.replicas[name].port if name in self.replicas else None
-            replica = started(self._folder / name, self._memory, port, **self.settings)
+            replica = started(self._folder / name, self._memory, self.settings, port)
             self.replicas[name] = self._open.enter_context(replica)
         for name in names:
             self.replicas[name].wait()
@@ -103,7 +103,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, postgres_server: Postgres) -
         }
         made = Stack(folder, memory, settings, ollama)
         try:
-            index(folder / "indexer", memory, **settings)
+            index(folder / "indexer", memory, settings)
             made.start(*NAMES)
             ports = {name: replica.port for name, replica in made.replicas.items()}
             with nginx(folder / "nginx", ports) as made.url:
@@ -253,6 +253,13 @@ def test_what_one_replica_proposes_and_is_told_another_knows(stack: Stack, door:
         assert written.status_code == 201, written.text
         again = first.post(f"/v1/proposals/{proposal['proposal_id']}/confirm")
         assert again.status_code == 409, again.text
+        path, asked = written.json()["path"], {"question": "Quante ore tiene il forno?"}
+        wait_for(  # one has indexed it, both find it
+            lambda: all(
+                path in [hit["path"] for hit in one.post("/v1/search", json=asked).json()["hits"]]
+                for one in (first, second)
+            )
+        )
 
 
 def test_without_a_replica_it_is_said_in_the_shape_of_the_path(stack: Stack, door: httpx2.Client) -> None:

@@ -302,7 +302,7 @@ def test_replicas_and_their_postgres_have_one_password_that_nobody_else_has(scal
     assert address.password == written["STACK_POSTGRES_PASSWORD"]
     assert json.dumps(compose["services"]).count(address.password) == 3
     assert "ports" not in postgres
-    assert Settings(conversations={"url": address.geturl()}).conversations.url  # type: ignore[arg-type]
+    assert Settings(conversations={"url": address.geturl()}).conversations.url
 
 
 def test_the_proxy_takes_the_place_of_the_one_replica(scaled: Any) -> None:

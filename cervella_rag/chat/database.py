@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -14,6 +15,9 @@ from sqlalchemy.types import TypeDecorator
 
 from cervella_rag.chat.engines import Engine, PostgresEngine, SQLiteEngine
 from cervella_rag.errors import ConversationStoreError
+
+_AT_ONCE = 8
+"""Transactions of a process that stays; each takes milliseconds."""
 
 Place = Path | SecretStr
 """A SQLite file, or the address of a Postgres database."""
@@ -55,6 +59,8 @@ class Database:
         )
         self._place = place
         self._has_failed = False
+        # SQLite lets those who wait for it try again and again, and among two hundred some never get it.
+        self._turn = asyncio.Semaphore(_AT_ONCE) if stays else nullcontext()
 
     @classmethod
     def at(cls, place: Place | Database) -> Database:
@@ -73,7 +79,7 @@ class Database:
         """
         with self._told():
             self._engine.make_room()
-            async with self._engine.sql.connect() as connection:
+            async with self._turn, self._engine.sql.connect() as connection:
                 if not await self._engine.is_current(connection):
                     await connection.run_sync(self._engine.migrate)
                     await connection.commit()

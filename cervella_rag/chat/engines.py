@@ -24,7 +24,7 @@ _BUSY_MILLISECONDS = 5000
 _CONNECT_SECONDS = 5
 _COMMAND_SECONDS = 30
 """Longest wait for one answer of a server, a migration of another replica included."""
-_CONNECTIONS, _MORE_CONNECTIONS = 4, 8
+_CONNECTIONS, _MORE_CONNECTIONS = 4, 4
 """Of one process: kept open, and beyond that while many speak at once. Postgres allows 100 by default."""
 _POOL_SECONDS = 10
 _IDLE_SECONDS = 1800
