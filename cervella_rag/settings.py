@@ -72,11 +72,16 @@ Address = Annotated[str, AfterValidator(_address)]
 OptionalAddress = Annotated[Address | None, BeforeValidator(lambda value: value or None)]
 
 
+_DATABASE_PARAMETERS = frozenset({"host", "sslmode", "target_session_attrs"})
+
+
 def _check_database(address: str) -> None:
     """Refuse what is no address of a Postgres database; nothing of it is shown, it holds a password."""
+    given: dict[str, list[str]] = {}
     try:
         parts = urlsplit(address)
-        has_host = bool(parts.hostname or parse_qs(parts.query).get("host")) and parts.port != 0
+        given = parse_qs(parts.query)
+        has_host = bool(parts.hostname or given.get("host")) and parts.port != 0
     except ValueError:
         has_host = False
     if not has_host or parts.scheme not in ("postgresql", "postgres") or parts.path in ("", "/"):
@@ -84,6 +89,8 @@ def _check_database(address: str) -> None:
             "an address is written postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with other signs than"
             " letters and digits of the password as %XX"
         )
+    if given.keys() - _DATABASE_PARAMETERS:
+        raise ValueError(f"its parameters can be {', '.join(sorted(_DATABASE_PARAMETERS))}")
 
 
 class _Group(BaseModel):

@@ -75,6 +75,7 @@ async def ask(client: httpx2.AsyncClient, conversation: str | None = None) -> An
         (URL, "postgresql://cervella:s3greto/s3greto@127.0.0.1/c"),
         (URL, "postgresql://cervella:s3greto@127.0.0.1:s3greto/c"),
         (URL, "cervella:s3greto@127.0.0.1/c"),
+        (URL, "postgresql://cervella:s3greto@127.0.0.1/c?password=s3greto"),
         (f"{URL}L", "postgresql://cervella:s3greto@127.0.0.1/c"),
     ],
 )
