@@ -1,4 +1,4 @@
-# Cervella with sentence-transformers and its model inside: once built, it needs no network.
+# Cervella with Postgres' driver, sentence-transformers and its model inside: once built, it needs no network.
 FROM python:3.12-slim
 
 # On x86 the package index gives torch with CUDA, several gigabytes; the address of the CPU wheels, which
@@ -15,7 +15,7 @@ COPY cervella_rag ./cervella_rag
 COPY prompts ./prompts
 COPY knowledge ./knowledge
 RUN pip install --no-cache-dir --disable-pip-version-check --constraint constraints.txt \
-    ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} ".[sentence-transformers]"
+    ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} ".[postgres,sentence-transformers]"
 
 USER cervella
 ENV CERVELLA_HOME=/data HF_HOME=/models

@@ -63,8 +63,8 @@ docs: $(VENV)/.installed-dev$(BROWSER) ## Write the documents that come from the
 pictures: $(VENV)/.installed-dev$(BROWSER) ## Take the pictures in docs/images anew (needs Chromium)
 	@CERVELLA_TEST_SYSTEM=1 CERVELLA_TEST_PICTURES=1 $(BIN)/python -m pytest tests/page/test_walk.py
 
-env: ## Write .env with random keys for docker compose (GPU=1 OLLAMA=URL MEMORY=PATH)
-	@$(PYTHON) docker/write_env.py $(if $(GPU),--gpu) $(if $(OLLAMA),--ollama "$(OLLAMA)") $(if $(MEMORY),--memory "$(MEMORY)")
+env: ## Write .env with random keys for docker compose (GPU=1 OLLAMA=URL SCALE=1 MEMORY=PATH)
+	@$(PYTHON) docker/write_env.py $(if $(GPU),--gpu) $(if $(OLLAMA),--ollama "$(OLLAMA)") $(if $(SCALE),--scale) $(if $(MEMORY),--memory "$(MEMORY)")
 
 clean: ## Remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build

@@ -34,6 +34,7 @@ def examine() -> list[tuple[str, bool, str]]:
     checks.append(("home", *_describe_home(settings.home)))
     check("roots", lambda: ", ".join(str(root.location) for root in bootstrap.find_roots(settings)))
     check("index", lambda: _describe_index(settings))
+    check("conversations", lambda: bootstrap.describe_conversations(settings))
     check("embedder", lambda: _describe_embedder(settings))
     checks.append(("voice", *_describe_voices(settings)))
     return checks

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, TypedDict
 
 import numpy as np
@@ -376,5 +377,37 @@ class ConversationStore(Protocol):
 
         Raises:
             ConversationUnknownError: There is none with that id.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+class ConversationCopies(Protocol):
+    """Copies what was said to a SQLite file and back; from there any store can take it."""
+
+    def check(self) -> None:
+        """Make sure that `replace` can be done, as far as that can be known.
+
+        Raises:
+            ConversationStoreError: It cannot.
+        """
+        ...
+
+    def save(self, file: Path) -> bool:
+        """Copy everything to a new file; return False where nothing is kept, and no file is made.
+
+        Raises:
+            ConversationStoreError, sqlite3.Error, OSError: It cannot be read or written.
+        """
+        ...
+
+    def replace(self, file: Path) -> None:
+        """Put what a file holds in the place of everything; what was there is kept beside, in a file.
+
+        Raises:
+            ConversationStoreError, sqlite3.Error, OSError: It cannot be written.
         """
         ...

@@ -11,7 +11,7 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pathspec import GitIgnoreSpec
 from pydantic import (
@@ -82,6 +82,25 @@ def _addresses(value: str) -> str:
 Addresses = Annotated[str, AfterValidator(_addresses)]
 """URLs of one or more servers, with commas between them."""
 OptionalAddresses = Annotated[Addresses | None, BeforeValidator(lambda value: value or None)]
+_DATABASE_PARAMETERS = frozenset({"host", "sslmode", "target_session_attrs"})
+
+
+def _check_database(address: str) -> None:
+    """Refuse what is no address of a Postgres database; nothing of it is shown, it holds a password."""
+    given: dict[str, list[str]] = {}
+    try:
+        parts = urlsplit(address)
+        given = parse_qs(parts.query)
+        has_host = bool(parts.hostname or given.get("host")) and parts.port != 0
+    except ValueError:
+        has_host = False
+    if not has_host or parts.scheme not in ("postgresql", "postgres") or parts.path in ("", "/"):
+        raise ValueError(
+            "an address is written postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with other signs than"
+            " letters and digits of the password as %XX"
+        )
+    if given.keys() - _DATABASE_PARAMETERS:
+        raise ValueError(f"its parameters can be {', '.join(sorted(_DATABASE_PARAMETERS))}")
 
 
 class _Group(BaseModel):
@@ -405,11 +424,24 @@ class PersonaSettings(_Group):
 
 
 class ConversationSettings(_Group):
-    """What is remembered of what was said."""
+    """What is remembered of what was said, and where."""
 
+    url: SecretStr = Field(
+        SecretStr(""),
+        description="Postgres database that keeps conversations, for several replicas:"
+        " `postgresql://USER:PASSWORD@HOST:5432/DATABASE`. Empty: the file"
+        " CERVELLA_HOME/conversations.sqlite. Needs the extra `postgres`.",
+    )
     history_turns: int = Field(
         12, ge=0, le=100, description="Turns before this one that a voice is reminded of, at most."
     )
+
+    @field_validator("url")
+    @classmethod
+    def _postgres(cls, value: SecretStr) -> SecretStr:
+        if address := value.get_secret_value():
+            _check_database(address)
+        return value
 
 
 class CostSettings(_Group):
@@ -580,7 +612,8 @@ def load_settings(**overrides: object) -> Settings:
         first = error.errors()[0]
         path = [str(part) for part in first["loc"]]
         # A misnamed secret is one too.
-        is_secret = any(word in ".".join(path).lower() for word in ("key", "token", "secret", "password"))
+        words = ("key", "token", "secret", "password", "conversations.u")
+        is_secret = any(word in ".".join(path).lower() for word in words)
         raise InvalidSettingError(
             variable="CERVELLA_" + "__".join(path).upper(),
             value="***" if is_secret else first["input"],

@@ -15,6 +15,7 @@ import pytest
 from qdrant_client import QdrantClient
 
 from cervella_rag import bootstrap
+from cervella_rag.chat.database import Place
 from cervella_rag.domain import IndexReport
 from cervella_rag.indexing.indexer import Indexer, IndexerParts
 from cervella_rag.memory.chunker import Chunker
@@ -29,6 +30,7 @@ from cervella_rag.vectors.qdrant_server import QdrantStore
 from cervella_rag.vectors.qdrant_wire import QdrantOptions
 
 from .embedding_double import embed
+from .postgres import Postgres, postgres
 from .qdrant_double import qdrant_double
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -139,6 +141,24 @@ def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Vector
         case _:
             with qdrant_double(key="segreta") as double:
                 yield QdrantStore(server_options(double.url, "segreta"), lock)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """A real Postgres, for all tests that need one."""
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def any_place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """Each engine in turn that keeps conversations: a file, and a database of a server."""
+    if request.param == "sqlite":
+        yield tmp_path / "home" / "conversations.sqlite"
+        return
+    server: Postgres = request.getfixturevalue("postgres_server")
+    with server.database() as address:
+        yield address
 
 
 def make_indexer(store: VectorStore, embedder: Embedder | None, settings: Settings) -> Indexer:

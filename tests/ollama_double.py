@@ -149,6 +149,10 @@ class OllamaDouble:
             writer.transport.abort()
         await asyncio.gather(*(task for task, _ in self._connections))
 
+    def says(self, *chat: Reply) -> None:
+        """Answer from now on as if it had been made with these."""
+        self._scripts["/api/chat"] = deque(chat)
+
     def bodies(self, path: str = "/api/chat") -> list[Any]:
         """Return what was asked of a path."""
         return [request.body for request in self.requests if request.path == path]

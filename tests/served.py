@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,19 @@ class Served:
     process: subprocess.Popen[bytes]
     log: Path
 
+    def wait(self) -> None:
+        """Return when it answers."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self.log.read_text()
+            try:
+                httpx2.get(f"{self.url}/health")
+            except httpx2.TransportError:
+                time.sleep(0.05)
+            else:
+                return
+        raise AssertionError("the server did not answer")
+
 
 def free_port() -> int:
     """Return a port that nobody listens on."""
@@ -41,8 +54,47 @@ def free_port() -> int:
 @contextmanager
 def served(home: Path, memory: Path, **settings: str) -> Iterator[Served]:
     """Index `memory` and serve it, words alone and without a model unless `settings` say otherwise."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("CERVELLA_")}
-    environment |= {
+    index(home, memory, settings)
+    with started(home, memory, settings) as server:
+        server.wait()
+        yield server
+
+
+def index(home: Path, memory: Path, settings: Mapping[str, str]) -> None:
+    """Index `memory`."""
+    command = [*_PROGRAM, "index", str(memory)]
+    subprocess.run(command, env=_environment(home, settings), check=True, capture_output=True, cwd=memory)
+
+
+@contextmanager
+def started(
+    home: Path, memory: Path, settings: Mapping[str, str], port: int | None = None
+) -> Iterator[Served]:
+    """Start to serve what is indexed, and do not wait for it."""
+    home.mkdir(parents=True, exist_ok=True)
+    port, log = port or free_port(), home / "served.log"
+    with (
+        log.open("ab") as output,
+        subprocess.Popen(
+            [*_PROGRAM, "serve", "--port", str(port)],
+            env=_environment(home, settings),
+            cwd=memory,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        ) as process,
+    ):
+        try:
+            yield Served(f"http://127.0.0.1:{port}", port, process, log)
+        finally:
+            process.terminate()
+
+
+_PROGRAM = [sys.executable, "-m", "cervella_rag"]
+
+
+def _environment(home: Path, settings: Mapping[str, str]) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("CERVELLA_")}
+    return inherited | {
         "CERVELLA_HOME": str(home),
         "CERVELLA_LANGUAGE": "en",
         "CERVELLA_EMBEDDER__NAME": "none",
@@ -50,38 +102,3 @@ def served(home: Path, memory: Path, **settings: str) -> Iterator[Served]:
         "CERVELLA_LLM__OLLAMA_URL": "http://127.0.0.1:1",
         **settings,
     }
-    program = [sys.executable, "-m", "cervella_rag"]
-    subprocess.run(
-        [*program, "index", memory], env=environment, check=True, capture_output=True, cwd=memory
-    )
-    port, log = free_port(), home / "served.log"
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(
-            [*program, "serve", "--port", str(port)],
-            env=environment,
-            cwd=memory,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        ) as process,
-    ):
-        try:
-            url = f"http://127.0.0.1:{port}"
-            wait_until_alive(url, process, log)
-            yield Served(url, port, process, log)
-        finally:
-            process.terminate()
-
-
-def wait_until_alive(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait until a server answers; fail with what it wrote where it ended instead."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()
-        try:
-            httpx2.get(f"{url}/health")
-        except httpx2.TransportError:
-            time.sleep(0.05)
-        else:
-            return
-    raise AssertionError("the server did not answer")

@@ -1,28 +1,25 @@
-"""Conversations on a real SQLite file: kept in order, private, gone when deleted."""
+"""Conversations on a real SQLite file and a real Postgres: kept in order, private, gone when deleted."""
 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-import stat
 from collections.abc import Coroutine
-from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
 from cervella_rag.chat.conversations import SQLConversationStore
-from cervella_rag.domain import Message, Turn
-from cervella_rag.errors import ConversationStoreError, ConversationUnknownError
+from cervella_rag.chat.database import Database, Place
+from cervella_rag.domain import Message, Turn, Usage
+from cervella_rag.errors import ConversationUnknownError
 
 T = TypeVar("T")
 
 
 @pytest.fixture
-def conversations(tmp_path: Path) -> SQLConversationStore:
-    return SQLConversationStore(tmp_path / "home" / "conversations.sqlite")
+def conversations(any_place: Place) -> SQLConversationStore:
+    return SQLConversationStore(any_place)
 
 
 def run(task: Coroutine[Any, Any, T]) -> T:
@@ -53,9 +50,9 @@ def test_turns_come_back_as_they_were_in_order(conversations: SQLConversationSto
     assert kept.history[:2] == (Message("user", "domanda 1"), Message("assistant", "risposta 1 [1]"))
 
 
-def test_another_process_finds_what_was_said(conversations: SQLConversationStore, tmp_path: Path) -> None:
+def test_another_process_finds_what_was_said(conversations: SQLConversationStore, any_place: Place) -> None:
     conversation_id = run(conversations.begin(turn(1)))
-    again = SQLConversationStore(tmp_path / "home" / "conversations.sqlite")
+    again = SQLConversationStore(any_place)
     assert run(again.read(conversation_id)).info.title == "domanda 1"
 
 
@@ -80,10 +77,34 @@ def test_a_deleted_conversation_is_gone_with_its_turns(conversations: SQLConvers
     run(conversations.begin(turn(1)))  # its turn's id is free again
 
 
-def test_an_empty_id_is_nobodys(conversations: SQLConversationStore) -> None:
+@pytest.mark.parametrize("conversation_id", ["", "\0", "a" * 10_000, "' OR 1=1 --"])
+def test_an_odd_id_is_nobodys(conversations: SQLConversationStore, conversation_id: str) -> None:
     run(conversations.begin(turn(1)))
     with pytest.raises(ConversationUnknownError):
-        run(conversations.read(""))
+        run(conversations.read(conversation_id))
+
+
+def test_a_turn_with_any_sign_is_kept(conversations: SQLConversationStore) -> None:
+    odd = replace(turn(1), question="a\0b 🍞 \u202e", answer="c\0", finish_reason="x" * 300, citations=())
+    odd = replace(odd, citations=({"quote": "d\0", "headings": ["è"]},))
+    (kept,) = run(conversations.read(run(conversations.begin(odd, "r" * 300)))).turns
+    assert kept.question.replace("\ufffd", "\0") == odd.question
+    assert replace(kept, question="", answer="") == replace(odd, question="", answer="")
+
+
+def test_conversations_of_one_moment_are_listed_newest_first(conversations: SQLConversationStore) -> None:
+    async def begin() -> list[str]:
+        turns = [replace(turn(1), turn_id=str(number)) for number in range(12)]
+        return [await conversations.begin(one) for one in turns]
+
+    begun = run(begin())
+    assert [info.conversation_id for info in run(conversations.list(12))] == begun[::-1]
+
+
+def test_what_was_counted_is_summed(conversations: SQLConversationStore) -> None:
+    run(conversations.begin(replace(turn(1), prompt_tokens=2_000_000_000, completion_tokens=1)))
+    run(conversations.begin(replace(turn(2), prompt_tokens=2_000_000_000)))
+    assert run(conversations.usage()) == (Usage("ollama", "qwen3", 2, 2, 4_000_000_000, 1),)
 
 
 def test_many_at_once_are_all_kept(conversations: SQLConversationStore) -> None:
@@ -96,17 +117,16 @@ def test_many_at_once_are_all_kept(conversations: SQLConversationStore) -> None:
     assert run(talk()) == 31
 
 
-def test_what_was_said_is_nobody_elses(conversations: SQLConversationStore, tmp_path: Path) -> None:
-    run(conversations.begin(turn(1)))
-    mode = (tmp_path / "home" / "conversations.sqlite").stat().st_mode
-    assert stat.S_IMODE(mode) == 0o600
+def test_two_hundred_that_end_in_one_moment_are_all_kept(any_place: Place) -> None:
+    async def talk() -> int:
+        store = SQLConversationStore(Database(any_place, stays=True))
+        turns = (replace(turn(1), turn_id=str(number)) for number in range(200))
+        await asyncio.gather(*(store.begin(one) for one in turns))
+        kept = len(await store.list(1000))
+        await store.aclose()
+        return kept
 
-
-def test_a_damaged_file_is_told(conversations: SQLConversationStore, tmp_path: Path) -> None:
-    (tmp_path / "home").mkdir()
-    (tmp_path / "home" / "conversations.sqlite").write_bytes(b"not a database, by far not one" * 100)
-    with pytest.raises(ConversationStoreError, match="not a database"):
-        run(conversations.list(10))
+    assert run(talk()) == 200
 
 
 def test_an_owners_conversations_are_nobody_elses(conversations: SQLConversationStore) -> None:
@@ -120,31 +140,3 @@ def test_an_owners_conversations_are_nobody_elses(conversations: SQLConversation
         assert run(conversations.list(10, owner)) == ()
     assert [info.conversation_id for info in run(conversations.list(10, "rafa"))] == [mine]
     assert len(run(conversations.list(10))) == 2  # whoever works on this machine
-
-
-def test_a_file_of_before_keys_is_brought_along(
-    conversations: SQLConversationStore, tmp_path: Path
-) -> None:
-    old = run(conversations.begin(turn(1)))
-    path = tmp_path / "home" / "conversations.sqlite"
-    with closing(sqlite3.connect(path)) as file:
-        file.executescript("ALTER TABLE conversations DROP COLUMN owner; PRAGMA user_version = 0")
-
-    async def all_at_once() -> list[str]:
-        stores = [SQLConversationStore(path) for _ in range(8)]
-        return await asyncio.gather(
-            *(store.begin(replace(turn(2), turn_id=str(n)), "rafa") for n, store in enumerate(stores))
-        )
-
-    assert len(set(run(all_at_once()))) == 8
-    assert run(conversations.read(old)).turns == (turn(1),)
-    assert len(run(conversations.list(10, "rafa"))) == 8
-
-
-def test_a_file_that_vanishes_under_a_server_is_made_again(
-    conversations: SQLConversationStore, tmp_path: Path
-) -> None:
-    run(conversations.begin(turn(1)))
-    for part in (tmp_path / "home").glob("conversations.sqlite*"):
-        part.unlink()
-    assert run(conversations.read(run(conversations.begin(turn(1))))).turns == (turn(1),)

@@ -335,6 +335,9 @@ def test_a_file_from_before_is_read_and_counts_nothing(tmp_path: Path) -> None:
     with sqlite3.connect(path) as file:
         for column in ("prompt_tokens", "completion_tokens"):
             file.execute(f"ALTER TABLE turns DROP COLUMN {column}")
+        file.executescript(
+            "DROP TABLE cervella_schema; PRAGMA user_version = 1"
+        )  # nor were there migrations
     file.close()
     store = SQLConversationStore(path)
     assert asyncio.run(store.read(conversation)).turns == (turn,)

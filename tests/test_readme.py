@@ -16,7 +16,7 @@ import httpx2
 import pytest
 
 from .documents import ROOT, blocks, commands
-from .served import free_port, wait_until_alive
+from .served import Served, free_port
 
 pytestmark = pytest.mark.timeout(300)  # thirty processes, one after the other
 
@@ -170,7 +170,7 @@ def test_over_http_it_answers_as_it_is_shown(copy: Copy) -> None:
         ) as process,
     ):
         try:
-            wait_until_alive(f"http://127.0.0.1:{port}", process, log)
+            Served(f"http://127.0.0.1:{port}", port, process, log).wait()
             name, _, value = header.partition(": ")
             told = httpx2.post(
                 address.replace(":8000", f":{port}"),

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -52,6 +53,10 @@ def env(tmp_path: Path) -> dict[str, str]:
 @pytest.fixture
 def compose(env: dict[str, str]) -> Any:
     """The compose file as Docker sees it."""
+    return compose_with(env)
+
+
+def compose_with(env: Mapping[str, str]) -> Any:
 
     def value(found: re.Match[str]) -> str:
         name, default = found["name"], found["default"]
@@ -93,20 +98,24 @@ def test_every_variable_is_a_setting(compose: Any) -> None:
 
 def test_only_the_api_is_published_and_only_here(compose: Any) -> None:
     ports = {name: service["ports"] for name, service in compose["services"].items() if "ports" in service}
-    assert ports == {"cervella": ["127.0.0.1:8000:8000"]}
+    assert ports == {"cervella": ["127.0.0.1:8000:8000"], "nginx": ["127.0.0.1:8080:8080"]}
 
 
 def test_images_are_pinned(compose: Any) -> None:
     for service in compose["services"].values():
         image, _, tag = service["image"].partition(":")
-        assert image == "cervella" or re.fullmatch(r"v?\d+\.\d+\.\d+", tag), service["image"]
+        # Postgres' numbers are two.
+        assert image == "cervella" or re.fullmatch(r"v?\d+\.\d+(\.\d+)?", tag), service["image"]
 
 
 def test_one_ollama_runs_with_or_without_a_card(compose: Any) -> None:
     profiles = {
         name: service["profiles"] for name, service in compose["services"].items() if "profiles" in service
     }
-    assert profiles == {"ollama": ["cpu"], "ollama-gpu": ["gpu"], "model": ["cpu", "gpu"]}
+    replicated = {name: ["scale"] for name in ("cervella-2", "postgres", "nginx")}
+    assert profiles == {
+        "ollama": ["cpu"], "ollama-gpu": ["gpu"], "model": ["cpu", "gpu"], **replicated,
+    }  # fmt: skip
     for name in ("ollama", "ollama-gpu"):
         assert compose["services"][name]["networks"]["default"]["aliases"] == ["ollama"]
 
@@ -127,9 +136,11 @@ def test_keys_are_random_and_nobody_elses(tmp_path: Path) -> None:
         assert write_env(file, "--memory", str(tmp_path)).returncode == 0
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
     secrets = [
-        variables(file)[name] for file in (first, second) for name in ("STACK_API_KEY", "STACK_QDRANT_KEY")
+        variables(file)[name]
+        for file in (first, second)
+        for name in ("STACK_API_KEY", "STACK_QDRANT_KEY", "STACK_POSTGRES_PASSWORD")
     ]
-    assert len(set(secrets)) == 4
+    assert len(set(secrets)) == 6
     assert all(len(secret) == 48 for secret in secrets)
 
 
@@ -252,4 +263,59 @@ def test_the_pulled_model_is_the_one_she_speaks_with(compose: Any) -> None:
     spoken = compose["services"]["cervella"]["environment"]["CERVELLA_LLM__OLLAMA_MODEL"]
     assert compose["services"]["model"]["command"] == ["pull", spoken]
     assert spoken == bootstrap.load_settings().llm.ollama_model
-    assert json.dumps(compose).count(spoken) == 2
+    assert json.dumps(compose["services"]).count(spoken) == 3  # pulled, and of both replicas
+
+
+def test_without_the_profile_conversations_stay_in_a_file(compose: Any) -> None:
+    environment = compose["services"]["cervella"]["environment"]
+    assert environment["CERVELLA_CONVERSATIONS__URL"] == ""
+
+
+@pytest.fixture
+def scaled(tmp_path: Path) -> Any:
+    """The compose file as Docker sees it after `make env SCALE=1`, and what that wrote."""
+    file = tmp_path / "scaled.env"
+    assert write_env(file, "--scale", "--memory", str(tmp_path)).returncode == 0
+    return compose_with(variables(file)), variables(file)
+
+
+def test_replicas_share_everything_but_their_home(scaled: Any) -> None:
+    services = scaled[0]["services"]
+    first, second = services["cervella"], services["cervella-2"]
+    for part in ("image", "environment", "security_opt", "cap_drop", "healthcheck", "depends_on"):
+        assert first[part] == second[part]
+    homes = [service["volumes"][1]["source"] for service in (first, second)]
+    assert homes == ["cervella", "cervella-2"]
+    assert set(homes) <= set(scaled[0]["volumes"])
+    assert first["volumes"][0] == second["volumes"][0]
+    assert "index" not in second["command"]  # one of them writes the index
+
+
+def test_replicas_and_their_postgres_have_one_password_that_nobody_else_has(scaled: Any) -> None:
+    compose, written = scaled
+    address = urlsplit(compose["services"]["cervella"]["environment"]["CERVELLA_CONVERSATIONS__URL"])
+    postgres = compose["services"]["postgres"]
+    assert (address.hostname, address.port) == ("postgres", 5432)
+    assert address.username == postgres["environment"]["POSTGRES_USER"]
+    assert address.path.strip("/") == postgres["environment"]["POSTGRES_DB"]
+    assert address.password == postgres["environment"]["POSTGRES_PASSWORD"]
+    assert address.password == written["STACK_POSTGRES_PASSWORD"]
+    assert json.dumps(compose["services"]).count(address.password) == 3
+    assert "ports" not in postgres
+    assert Settings(conversations={"url": address.geturl()}).conversations.url
+
+
+def test_the_proxy_takes_the_place_of_the_one_replica(scaled: Any) -> None:
+    compose, written = scaled
+    services = compose["services"]
+    assert written["COMPOSE_PROFILES"] == "cpu,scale"
+    assert services["nginx"]["ports"] == ["127.0.0.1:8000:8080"]
+    assert services["cervella"]["ports"] == ["127.0.0.1:8001:8000"]
+    configured = (HOUSE / "docker/nginx.conf").read_text()
+    assert set(re.findall(r"server ([a-z0-9-]+):8000 ", configured)) == set(services["nginx"]["depends_on"])
+    assert services["nginx"]["volumes"][0]["source"] == "./docker/nginx.conf"
+    assert set(re.findall(r"(/tmp)/", configured)) == set(services["nginx"]["tmpfs"])
+
+
+def test_the_driver_is_in_the_image() -> None:
+    assert '".[postgres,sentence-transformers]"' in (HOUSE / "Dockerfile").read_text()

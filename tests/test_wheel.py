@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from .served import free_port, wait_until_alive
+from .served import Served, free_port
 from .system import absent
 
 ROOT = Path(__file__).parents[1]
@@ -65,6 +65,10 @@ def test_the_wheel_carries_prompts_knowledge_and_page(built: Path, tmp_path: Pat
     assert {f"cervella_rag/api/page/{name}" for name in page} <= carried
     assert not any(name.startswith(("tests/", "docs/", "training/")) for name in carried)
 
+    assert {
+        f"cervella_rag/chat/migrations/{name}" for name in ("env.py", "versions/r0001_first_tables.py")
+    } <= carried
+
     code = "from cervella_rag.resources import resource; print(resource('prompts'), resource('knowledge'))"
     result = subprocess.run(
         [sys.executable, "-c", code],
@@ -73,6 +77,18 @@ def test_the_wheel_carries_prompts_knowledge_and_page(built: Path, tmp_path: Pat
     assert result.stdout.split() == [
         str(tmp_path / "site/cervella_rag" / name) for name in ("prompts", "knowledge")
     ]
+
+    # Its migrations make the tables where nothing of the checkout is.
+    code = """
+import asyncio, pathlib, cervella_rag
+from cervella_rag.chat.conversations import SQLConversationStore
+print(asyncio.run(SQLConversationStore(pathlib.Path("kept.sqlite")).list(1)), cervella_rag.__file__)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path / "site", capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert result.stdout.split() == ["()", str(tmp_path / "site/cervella_rag/__init__.py")]
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +142,7 @@ def test_installed_elsewhere_it_serves_and_answers_from_its_own_memory(
         httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
     ):  # fmt: skip
         try:
-            wait_until_alive(str(client.base_url), process, log)
+            Served(f"http://127.0.0.1:{port}", port, process, log).wait()
             said = client.post("/v1/chat", json={"message": "Perché niente fine-tuning?"}).json()
             page = client.get("/")
             shown = client.get("/page/app.js").status_code

@@ -46,7 +46,7 @@ from cervella_rag.api.schemas import (
 from cervella_rag.chat.assistant import Assistant
 from cervella_rag.errors import CervellaError
 from cervella_rag.memory.exact.facts import ExactFacts
-from cervella_rag.protocols import Embedder
+from cervella_rag.protocols import ConversationStore, Embedder
 from cervella_rag.retrieval.retriever import Retriever
 from cervella_rag.retrieval.stats import count
 from cervella_rag.settings import APISettings
@@ -88,10 +88,11 @@ def create_app(  # noqa: PLR0913 - the parts of a server, each named where it is
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         warming = asyncio.create_task(to_thread.run_sync(_warm, retriever))
         waking = asyncio.create_task(assistant.voices.wake())
+        keeping = asyncio.create_task(_open(assistant.conversations))
         jobs.begin()
         yield
         jobs.end()
-        await asyncio.gather(warming, waking, return_exceptions=True)
+        await asyncio.gather(warming, waking, keeping, return_exceptions=True)
         await assistant.aclose()
         if tracing:
             await to_thread.run_sync(tracing.close)
@@ -164,6 +165,14 @@ def _warm(retriever: Retriever) -> None:
     try:
         retriever.warm()
         retriever.reader()
+    except CervellaError as error:
+        _log.warning("%s", error)
+
+
+async def _open(conversations: ConversationStore) -> None:
+    """Bring the tables of conversations along; where they cannot be reached now, the first turn does it."""
+    try:
+        await conversations.check()
     except CervellaError as error:
         _log.warning("%s", error)
 

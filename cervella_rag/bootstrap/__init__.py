@@ -7,6 +7,7 @@ loads no model, a search loads no web server.
 from __future__ import annotations
 
 from cervella_rag.bootstrap.brief import brief_shape, write_brief
+from cervella_rag.bootstrap.conversations import describe_conversations
 from cervella_rag.bootstrap.enrich import enrich
 from cervella_rag.bootstrap.index import (
     count_index,
@@ -74,6 +75,7 @@ __all__ = [
     "compare_with_baseline",
     "count_costs",
     "count_index",
+    "describe_conversations",
     "describe_persona",
     "enrich",
     "evaluate_answers",

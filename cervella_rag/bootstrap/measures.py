@@ -222,9 +222,9 @@ _SHEET_WORDS = ("title", "how", "tie", "gap", "finish", "result")
 
 def count_costs(settings: Settings) -> dict[str, Any]:
     """Return what the answers cost. See `chat.costs`."""
-    from cervella_rag.bootstrap.voices import conversations_file
+    from cervella_rag.bootstrap.conversations import make_database
     from cervella_rag.chat.conversations import SQLConversationStore
     from cervella_rag.chat.costs import count_costs as count
 
-    usage = asyncio.run(SQLConversationStore(conversations_file(settings)).usage())
+    usage = asyncio.run(SQLConversationStore(make_database(settings)).usage())
     return count(usage, **settings.costs.model_dump())

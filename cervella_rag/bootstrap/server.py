@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from cervella_rag.bootstrap.conversations import make_database
 from cervella_rag.bootstrap.index import (
     find_roots,
     make_embedder,
@@ -40,10 +41,11 @@ def make_app(settings: Settings) -> FastAPI:
     jobs = IndexJobs(lambda progress: indexer.run(find_roots(settings, store=store), progress=progress))
     if settings.memory.watch:
         jobs.watch(lambda run, stop: _watch_in_server(settings, store, run, stop))
-    assistant = make_assistant(settings, retriever, stays=True)
+    database = make_database(settings, stays=True)
+    assistant = make_assistant(settings, retriever, stays=True, database=database)
     tracing = _make_tracing(settings)
     app = create_app(settings.api, retriever, assistant, jobs, exact, embedder=embedder, tracing=tracing)
-    furnish(app, settings, store)
+    furnish(app, settings, store, database)
     return app
 
 

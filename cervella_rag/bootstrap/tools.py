@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cervella_rag.bootstrap.conversations import make_copies
 from cervella_rag.bootstrap.index import make_enrichments, make_redactor, make_store
-from cervella_rag.bootstrap.voices import conversations_file
 from cervella_rag.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -87,11 +87,11 @@ def back_up(settings: Settings, file: Path) -> BackupReport:
     from cervella_rag.indexing.backup import back_up as write
 
     enrichments = make_enrichments(settings).path
-    return write(make_store(settings), conversations_file(settings), file, str(settings.home), enrichments)
+    return write(make_store(settings), make_copies(settings), file, str(settings.home), enrichments)
 
 
 def restore(settings: Settings, file: Path) -> BackupReport:
     """Bring back what a backup holds. See `indexing.backup`."""
     from cervella_rag.indexing.backup import restore as read
 
-    return read(make_store(settings), conversations_file(settings), file, make_enrichments(settings))
+    return read(make_store(settings), make_copies(settings), file, make_enrichments(settings))

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from cervella_rag.bootstrap.conversations import make_database
 from cervella_rag.bootstrap.index import make_redactor, make_retriever
 from cervella_rag.errors import ExtraMissingError, InvalidSettingError
 
 if TYPE_CHECKING:
     from cervella_rag.chat.assistant import Assistant
+    from cervella_rag.chat.database import Database
     from cervella_rag.chat.hosts import Hosts
     from cervella_rag.chat.voices import Voices
     from cervella_rag.domain import VoiceState, Window
@@ -28,7 +30,11 @@ if TYPE_CHECKING:
 
 
 def make_assistant(
-    settings: Settings, shared: Retriever | None = None, *, stays: bool = False
+    settings: Settings,
+    shared: Retriever | None = None,
+    *,
+    stays: bool = False,
+    database: Database | None = None,
 ) -> Assistant:
     """Return what answers.
 
@@ -36,6 +42,7 @@ def make_assistant(
         settings: What is configured.
         shared: A retriever that is there already.
         stays: This process will be asked again, so a voice may prepare for it.
+        database: Where conversations are kept, if that is open already.
 
     Raises:
         AuthoringError: The persona cannot be used.
@@ -54,7 +61,7 @@ def make_assistant(
     return Assistant(
         retriever=shared or make_retriever(settings),
         voices=make_voices(settings, writer, templates, persona),
-        conversations=SQLConversationStore(conversations_file(settings)),
+        conversations=SQLConversationStore(database or make_database(settings, stays=stays)),
         persona=persona,
         templates=templates,
         quoter=MemoryOnlyLLM(templates, _introduction(persona)),
@@ -213,11 +220,6 @@ def _model_file(settings: Settings) -> Path | None:
     from cervella_rag.llm.models import fetched
 
     return settings.llm.llama_cpp_model or fetched(settings.home / "models")
-
-
-def conversations_file(settings: Settings) -> Path:
-    """Return where conversations are kept."""
-    return settings.home / "conversations.sqlite"
 
 
 def voice_states(settings: Settings, language: str) -> tuple[VoiceState, ...]:

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from cervella_rag.bootstrap.conversations import make_database
 from cervella_rag.bootstrap.index import find_roots, make_indexer, make_redactor, make_retriever, make_store
-from cervella_rag.bootstrap.voices import conversations_file, make_assistant
+from cervella_rag.bootstrap.voices import make_assistant
 from cervella_rag.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from cervella_rag.chat.assistant import Assistant
+    from cervella_rag.chat.database import Database
     from cervella_rag.chat.notes import Proposal, SQLNoteStore
     from cervella_rag.chat.writeback.draft import RecordKind
     from cervella_rag.chat.writeback.writer import MemoryWriter
@@ -21,14 +23,16 @@ if TYPE_CHECKING:
     from cervella_rag.settings import Settings
 
 
-def make_note_store(settings: Settings) -> SQLNoteStore:
-    """Return what keeps proposals and feedback."""
+def make_note_store(settings: Settings, database: Database | None = None) -> SQLNoteStore:
+    """Return what keeps proposals and feedback, in a database that is open already or its own."""
     from cervella_rag.chat.notes import SQLNoteStore
 
-    return SQLNoteStore(conversations_file(settings))
+    return SQLNoteStore(database or make_database(settings))
 
 
-def make_memory_writer(settings: Settings, assistant: Assistant, store: VectorStore) -> MemoryWriter:
+def make_memory_writer(
+    settings: Settings, assistant: Assistant, store: VectorStore, notes: SQLNoteStore | None = None
+) -> MemoryWriter:
     """Return what writes into the memory; its voices are the assistant's."""
     from cervella_rag.chat.writeback.draft import Wish
     from cervella_rag.chat.writeback.phrase import phrase
@@ -42,7 +46,7 @@ def make_memory_writer(settings: Settings, assistant: Assistant, store: VectorSt
 
     return MemoryWriter(
         conversations=assistant.conversations,
-        proposals=make_note_store(settings),
+        proposals=notes or make_note_store(settings),
         templates=Templates(resource("prompts")),
         redactor=make_redactor(settings),
         roots=lambda: find_roots(settings, store=store),

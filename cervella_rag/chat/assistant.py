@@ -191,8 +191,9 @@ class Assistant:
         raise RuntimeError("a stream that raises nothing ends with Done")
 
     async def aclose(self) -> None:
-        """Let go of the voices' connections and models."""
+        """Let go of the voices' connections and models, and of the conversations'."""
         await self.voices.aclose()
+        await self.conversations.aclose()
 
     async def _reminded(
         self, question: Question, conversation_id: str, owner: str | None

@@ -1,7 +1,7 @@
-"""What was said, kept in SQLite through SQLAlchemy: conversations and their turns.
+"""What was said, kept in SQLite or Postgres through SQLAlchemy: conversations and their turns.
 
-A conversation's turns stand in the order in which they were finished. Beside them the file keeps only what
-was made of them (`notes`): removing it removes every conversation.
+A conversation's turns stand in the order in which they were finished. Beside them the database keeps only
+what was made of them (`notes`): removing it removes every conversation.
 """
 
 from __future__ import annotations
@@ -9,26 +9,24 @@ from __future__ import annotations
 import uuid
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     ForeignKey,
     Integer,
     Row,
-    String,
     Table,
-    Text,
     case,
     func,
     select,
     true,
 )
 
-from cervella_rag.chat.database import Database, tables
+from cervella_rag.chat.database import Database, Place, Words, tables
 from cervella_rag.domain import Conversation, ConversationInfo, Turn, Usage
 from cervella_rag.errors import ConversationUnknownError
 
@@ -37,46 +35,46 @@ _TITLE_CHARACTERS = 80
 conversation_table = Table(
     "conversations",
     tables,
-    Column("conversation_id", String(36), primary_key=True),
-    Column("title", Text, nullable=False),
-    Column("created", String(32), nullable=False),
-    Column("updated", String(32), nullable=False, index=True),
-    Column("owner", String(200), nullable=True),
+    Column("conversation_id", Words, primary_key=True),
+    Column("title", Words, nullable=False),
+    Column("created", Words, nullable=False),
+    Column("updated", Words, nullable=False, index=True),
+    Column("owner", Words, nullable=True),
 )
 
 turn_table = Table(
     "turns",
     tables,
-    Column("position", Integer, primary_key=True, autoincrement=True),
-    Column("turn_id", String(36), nullable=False, unique=True),
+    Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("turn_id", Words, nullable=False, unique=True),
     Column(
         "conversation_id",
         ForeignKey(conversation_table.c.conversation_id, ondelete="CASCADE"),
         nullable=False,
         index=True,
     ),
-    Column("question", Text, nullable=False),
-    Column("answer", Text, nullable=False),
-    Column("mode", String(20), nullable=False),
-    Column("model", Text, nullable=False),
+    Column("question", Words, nullable=False),
+    Column("answer", Words, nullable=False),
+    Column("mode", Words, nullable=False),
+    Column("model", Words, nullable=False),
     Column("grounded", Boolean, nullable=False),
-    Column("finish_reason", String(20), nullable=False),
+    Column("finish_reason", Words, nullable=False),
     Column("citations", JSON, nullable=False),
-    Column("created", String(32), nullable=False),
+    Column("created", Words, nullable=False),
     Column("prompt_tokens", Integer, nullable=False, server_default="0"),
     Column("completion_tokens", Integer, nullable=False, server_default="0"),
 )
 
 
 class SQLConversationStore:
-    """Keeps conversations in one SQLite file. See `ConversationStore`.
+    """Keeps conversations in a SQLite file or a Postgres database. See `ConversationStore`.
 
     Args:
-        path: The file; it and its folder are made when first written.
+        place: Where; a file and its folder are made when first written.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._database = Database(path)
+    def __init__(self, place: Place | Database) -> None:
+        self._database = Database.at(place)
 
     async def begin(self, turn: Turn, owner: str | None = None) -> str:
         """Start a conversation with its first turn; return its id."""
@@ -119,7 +117,8 @@ class SQLConversationStore:
 
     async def list(self, limit: int, owner: str | None = None) -> tuple[ConversationInfo, ...]:
         """Return the newest conversations, newest first."""
-        query = _cards(owner).order_by(conversation_table.c.updated.desc()).limit(limit)
+        newest = func.max(turn_table.c.position).desc()  # of those that were kept in the same millisecond
+        query = _cards(owner).order_by(conversation_table.c.updated.desc(), newest).limit(limit)
         async with self._database.begin() as connection:
             return tuple(map(_info, (await connection.execute(query)).all()))
 
@@ -137,6 +136,10 @@ class SQLConversationStore:
             )
             if not gone.rowcount:
                 raise ConversationUnknownError(conversation_id=conversation_id)
+
+    async def aclose(self) -> None:
+        """Let go of connections."""
+        await self._database.aclose()
 
     async def usage(self) -> tuple[Usage, ...]:
         """Return what every voice and model counted, over all turns that are kept."""

@@ -1,62 +1,92 @@
-"""The SQLite file of what was said, through SQLAlchemy: one file, tables of several modules."""
+"""Where what was said is kept, through SQLAlchemy: one database, tables of several modules."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Connection, MetaData, event, inspect, text
+from pydantic import SecretStr
+from sqlalchemy import Dialect, MetaData, Text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
-from sqlalchemy.schema import CreateColumn
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.types import TypeDecorator
 
+from cervella_rag.chat.engines import Engine, PostgresEngine, SQLiteEngine
 from cervella_rag.errors import ConversationStoreError
 
-_BUSY_MILLISECONDS = 5000
-_VERSION = 1
-"""Of the tables, kept in the file; raised when they change, so that older files are brought along."""
-_VERSION_OF_FILE = text("PRAGMA user_version")
-_MARK_VERSION = text(f"PRAGMA user_version = {_VERSION}")
+_AT_ONCE = 8
+"""Transactions of a process that stays; each takes milliseconds."""
+
+Place = Path | SecretStr
+"""A SQLite file, or the address of a Postgres database."""
 
 tables = MetaData()
-"""Every table of the file; each is made when the first of its module is used."""
+"""Every table as it is now; how it came to be so is in `migrations`."""
+
+
+class Words(TypeDecorator[str]):
+    """Text of any length. Postgres keeps no NUL: the sign of a character that was lost stands for it."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Return what is sent to the database."""
+        return (
+            value.replace("\0", "\N{REPLACEMENT CHARACTER}") if value and _is_postgres(dialect) else value
+        )
+
+
+def _is_postgres(dialect: Dialect) -> bool:
+    return dialect.name == "postgresql"
 
 
 class Database:
-    """Opens the file; it and its folder are made when first written."""
+    """Opens transactions; the tables are made, or brought along, when they are first needed.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._has_tables = False
+    Args:
+        place: Where it is; a file and its folder are made when first written.
+        stays: This process will ask again and again, from one event loop. See `PostgresEngine`.
+    """
+
+    def __init__(self, place: Place, *, stays: bool = False) -> None:
+        self._engine: Engine = (
+            SQLiteEngine(place)
+            if isinstance(place, Path)
+            else PostgresEngine(place.get_secret_value(), stays=stays)
+        )
+        self._place = place
         self._has_failed = False
-        # A connection for each use: opening a file is quick, and no loop or process owns the store.
-        self._engine: AsyncEngine = create_async_engine(f"sqlite+aiosqlite:///{path}", poolclass=NullPool)
-        event.listen(self._engine.sync_engine, "connect", _configure)
+        # SQLite lets those who wait for it try again and again, and among two hundred some never get it.
+        self._turn = asyncio.Semaphore(_AT_ONCE) if stays else nullcontext()
+
+    @classmethod
+    def at(cls, place: Place | Database) -> Database:
+        """Return the database of a place, itself where it is one already."""
+        return place if isinstance(place, Database) else cls(place)
 
     @asynccontextmanager
-    async def begin(self) -> AsyncIterator[AsyncConnection]:
-        """Open a transaction.
+    async def begin(self, *, snapshot: bool = False) -> AsyncIterator[AsyncConnection]:
+        """Open a transaction, committed where nothing is raised in it.
+
+        Args:
+            snapshot: Everything that is read is of one moment.
 
         Raises:
-            ConversationStoreError: The file cannot be read or written.
+            ConversationStoreError: The database cannot be read or written.
         """
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            async with self._engine.begin() as connection:
-                # The file is asked every time: it may be removed, or an older one restored, under a server.
-                is_current = await connection.scalar(_VERSION_OF_FILE) == _VERSION
-                if not (self._has_tables and is_current):
-                    await connection.run_sync(_make_tables)
-                    self._path.chmod(0o600)  # what was said is nobody else's
-                    self._has_tables = True
+        with self._told():
+            self._engine.make_room()
+            async with self._turn, self._engine.sql.connect() as connection:
+                if not await self._engine.is_current(connection):
+                    await connection.run_sync(self._engine.migrate)
+                    await connection.commit()
+                if snapshot:
+                    await connection.execution_options(**self._engine.snapshot)
                 yield connection
-        except (SQLAlchemyError, OSError) as error:
-            self._has_failed = True
-            reason = str(getattr(error, "orig", None) or error)
-            raise ConversationStoreError(path=str(self._path), reason=reason) from error
+                await connection.commit()
 
     async def check(self) -> None:
         """Make sure that something could be kept now, by a write where the last one failed.
@@ -66,26 +96,32 @@ class Database:
         """
         async with self.begin() as connection:
             if self._has_failed:
-                await connection.execute(_MARK_VERSION)
+                await self._engine.touch(connection)
                 self._has_failed = False
 
+    async def describe(self) -> str:
+        """Return where it is, having asked whether it is there; nothing is made or changed.
 
-def _configure(connection: Any, _: object) -> None:
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", f"busy_timeout={_BUSY_MILLISECONDS}", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+        Raises:
+            ConversationStoreError: It cannot be read.
+        """
+        if not isinstance(self._place, Path) or self._place.exists():
+            with self._told():
+                async with self._engine.sql.connect() as connection:
+                    await self._engine.is_current(connection)
+        return self._engine.name
 
+    async def aclose(self) -> None:
+        """Let go of kept connections."""
+        await self._engine.sql.dispose()
 
-def _make_tables(connection: Connection) -> None:
-    """Make the tables that are not there and, in files from before, the columns that came later."""
-    connection.execute(text("BEGIN IMMEDIATE"))  # several may come to it at once; the second finds it done
-    tables.create_all(connection)
-    for table in tables.sorted_tables:
-        there = {column["name"] for column in inspect(connection).get_columns(table.name)}
-        for column in table.columns:
-            if column.name not in there:
-                definition = CreateColumn(column).compile(dialect=connection.dialect)
-                connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {definition}"))
-    if connection.scalar(_VERSION_OF_FILE) != _VERSION:
-        connection.execute(_MARK_VERSION)
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Tell what any library reports in our own words."""
+        try:
+            yield
+        except (SQLAlchemyError, OSError) as error:
+            self._has_failed = True
+            self._engine.forget()
+            reason = str(getattr(error, "orig", None) or error) or type(error).__name__
+            raise ConversationStoreError(path=self._engine.name, reason=reason) from error

@@ -8,42 +8,41 @@ from __future__ import annotations
 import uuid
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Column, ForeignKey, Row, String, Table, Text, select
+from sqlalchemy import Column, ForeignKey, Row, Table, select
 from sqlalchemy.exc import IntegrityError
 
 from cervella_rag.chat.conversations import conversation_table, is_of, turn_table
-from cervella_rag.chat.database import Database, tables
+from cervella_rag.chat.database import Database, Place, Words, tables
 from cervella_rag.errors import ProposalUnknownError, TurnUnknownError
 
-_proposals = Table(
+proposal_table = Table(
     "proposals",
     tables,
-    Column("proposal_id", String(36), primary_key=True),
+    Column("proposal_id", Words, primary_key=True),
     Column(
         "conversation_id",
         ForeignKey(conversation_table.c.conversation_id, ondelete="CASCADE"),
         nullable=False,
         index=True,
     ),
-    Column("kind", String(20), nullable=False),
-    Column("root", Text, nullable=False),
-    Column("path", Text, nullable=False),
-    Column("text", Text, nullable=False),
-    Column("created", String(32), nullable=False),
-    Column("written", String(32), nullable=True),
+    Column("kind", Words, nullable=False),
+    Column("root", Words, nullable=False),
+    Column("path", Words, nullable=False),
+    Column("text", Words, nullable=False),
+    Column("created", Words, nullable=False),
+    Column("written", Words, nullable=True),
 )
 
-_feedback = Table(
+feedback_table = Table(
     "feedback",
     tables,
-    Column("feedback_id", String(36), primary_key=True),
+    Column("feedback_id", Words, primary_key=True),
     Column("turn_id", ForeignKey(turn_table.c.turn_id, ondelete="CASCADE"), nullable=False, index=True),
-    Column("kind", String(20), nullable=False),
-    Column("note", Text, nullable=False),
-    Column("created", String(32), nullable=False),
+    Column("kind", Words, nullable=False),
+    Column("note", Words, nullable=False),
+    Column("created", Words, nullable=False),
 )
 
 
@@ -80,14 +79,14 @@ class Feedback:
 
 
 class SQLNoteStore:
-    """Keeps proposals and feedback in the conversations' file.
+    """Keeps proposals and feedback where conversations are kept.
 
     Args:
-        path: The file; it and its folder are made when first written.
+        place: Where; a file and its folder are made when first written.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._database = Database(path)
+    def __init__(self, place: Place | Database) -> None:
+        self._database = Database.at(place)
 
     async def propose(self, conversation_id: str, kind: str, place: tuple[str, str], text: str) -> Proposal:
         """Keep a proposal for `place`, root and path.
@@ -97,7 +96,7 @@ class SQLNoteStore:
         """
         proposal = Proposal(str(uuid.uuid4()), conversation_id, kind, *place, text, _now())
         async with self._database.begin() as connection:
-            await connection.execute(_proposals.insert().values(asdict(proposal)))
+            await connection.execute(proposal_table.insert().values(asdict(proposal)))
         return proposal
 
     async def proposal(self, proposal_id: str, owner: str | None = None) -> Proposal:
@@ -107,9 +106,9 @@ class SQLNoteStore:
             ProposalUnknownError: There is none with that id.
         """
         query = (
-            select(_proposals)
+            select(proposal_table)
             .join(conversation_table)
-            .where(_proposals.c.proposal_id == proposal_id, is_of(owner))
+            .where(proposal_table.c.proposal_id == proposal_id, is_of(owner))
         )
         async with self._database.begin() as connection:
             found = (await connection.execute(query)).one_or_none()
@@ -120,7 +119,7 @@ class SQLNoteStore:
     async def mark_written(self, proposal: Proposal) -> Proposal:
         """Remember that a proposal was written."""
         proposal = replace(proposal, written=_now())
-        change = _proposals.update().where(_proposals.c.proposal_id == proposal.proposal_id)
+        change = proposal_table.update().where(proposal_table.c.proposal_id == proposal.proposal_id)
         async with self._database.begin() as connection:
             await connection.execute(change.values(written=proposal.written))
         return proposal
@@ -138,7 +137,7 @@ class SQLNoteStore:
             if await connection.scalar(query) is None:
                 raise TurnUnknownError(turn_id=turn_id)
             try:
-                await connection.execute(_feedback.insert().values(asdict(feedback)))
+                await connection.execute(feedback_table.insert().values(asdict(feedback)))
             except IntegrityError as error:
                 raise TurnUnknownError(turn_id=turn_id) from error
         return feedback
@@ -146,11 +145,11 @@ class SQLNoteStore:
     async def export_feedback(self) -> list[dict[str, Any]]:
         """Return all feedback with the turn it is about, oldest first."""
         query = (
-            select(_feedback, turn_table)
-            .join(turn_table, _feedback.c.turn_id == turn_table.c.turn_id)
-            .order_by(_feedback.c.created, _feedback.c.feedback_id)
+            select(feedback_table, turn_table)
+            .join(turn_table, feedback_table.c.turn_id == turn_table.c.turn_id)
+            .order_by(feedback_table.c.created, feedback_table.c.feedback_id)
         )
-        columns = [*_feedback.c, *(turn_table.c[name] for name in _TOLD)]
+        columns = [*feedback_table.c, *(turn_table.c[name] for name in _TOLD)]
         async with self._database.begin() as connection:
             return [
                 _exported(row)

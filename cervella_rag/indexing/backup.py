@@ -30,7 +30,7 @@ from cervella_rag.domain import Chunk, Point
 from cervella_rag.errors import BackupFileError, IndexAbsentError
 from cervella_rag.memory.enrichment import Enrichments
 from cervella_rag.memory.lexical import encode_document
-from cervella_rag.protocols import Manifest, StoreReader, Vectors, VectorStore
+from cervella_rag.protocols import ConversationCopies, Manifest, StoreReader, Vectors, VectorStore
 
 _FORMAT = 2
 _ABOUT, _CHUNKS, _VECTORS, _ROWS, _CONVERSATIONS, _ENRICHMENTS = (
@@ -56,13 +56,17 @@ class BackupReport:
 
 
 def back_up(
-    store: VectorStore, conversations: Path, file: Path, home: str, enrichments: Path | None = None
+    store: VectorStore,
+    conversations: ConversationCopies,
+    file: Path,
+    home: str,
+    enrichments: Path | None = None,
 ) -> BackupReport:
     """Write the index and what is kept beside it to a new file, readable by its owner alone.
 
     Args:
         store: Where the index is.
-        conversations: The conversations' SQLite file; one that is not there is left out.
+        conversations: What copies them; where there are none they are left out.
         file: Written whole or not at all; one that exists is not replaced.
         home: Named where there is no index.
         enrichments: What a model wrote of chunks; left out where it is not there.
@@ -70,6 +74,7 @@ def back_up(
     Raises:
         IndexAbsentError: Nothing is indexed.
         BackupFileError: The file is there already or cannot be written.
+        ConversationStoreError: Conversations are on a server that cannot be read.
     """
     reader = store.read()
     if reader is None:
@@ -92,13 +97,18 @@ def back_up(
 
 
 def restore(
-    store: VectorStore, conversations: Path, file: Path, enrichments: Enrichments | None = None
+    store: VectorStore,
+    conversations: ConversationCopies,
+    file: Path,
+    enrichments: Enrichments | None = None,
 ) -> BackupReport:
     """Make what a backup holds the current index and the conversations; add its enrichments to those there.
 
     Raises:
         BackupFileError: It is not a backup, or not as it was written; nothing was changed.
         IndexLockedError, StoreError: The index cannot be written.
+        ConversationStoreError: Conversations are on a server that cannot be written; before anything
+            was changed, or after the index was.
     """
     with TemporaryDirectory() as folder:
         about = _extracted(file, Path(folder))
@@ -114,6 +124,8 @@ def restore(
         whole = (manifest.chunks, (rows.sum(), manifest.dimension))
         if (len(chunks), vectors.shape) != whole or len(rows) != len(chunks):
             raise BackupFileError(path=str(file), reason="it does not hold what it says")
+        if said:
+            conversations.check()
         with store.write(afresh=True) as writer:
             writer.begin(dimension=manifest.dimension, fresh=True)
             writer.upsert(_points(chunks, vectors, rows))
@@ -121,7 +133,7 @@ def restore(
         if enrichments and written.exists():
             enrichments.add(written.read_bytes())
         if said:
-            _replace_conversations(said, conversations)
+            conversations.replace(said)
     return BackupReport(manifest.chunks, manifest.documents, said is not None)
 
 
@@ -131,7 +143,7 @@ def _lines(file: Path) -> Iterator[bytes]:
 
 
 def _write_parts(
-    reader: StoreReader, conversations: Path, enrichments: Path | None, folder: Path
+    reader: StoreReader, conversations: ConversationCopies, enrichments: Path | None, folder: Path
 ) -> list[Path]:
     chunks, vectors, rows = list(reader.chunks()), folder / _VECTORS, folder / _ROWS
     with (folder / _CHUNKS).open("wb") as lines:
@@ -144,11 +156,8 @@ def _write_parts(
     parts = [folder / _CHUNKS, vectors, rows]
     if enrichments and enrichments.exists():
         parts.append(Path(shutil.copyfile(enrichments, folder / _ENRICHMENTS)))
-    if conversations.exists():
+    if conversations.save(folder / _CONVERSATIONS):
         parts.append(folder / _CONVERSATIONS)
-        # By SQLite itself, so that a turn that is being written is in it or not.
-        with closing(sqlite3.connect(conversations)) as source, closing(sqlite3.connect(parts[-1])) as copy:
-            source.backup(copy)
     about = {
         "format": _FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -230,18 +239,6 @@ def _checked_conversations(file: Path) -> Path | None:
     if verdict != "ok":
         raise ValueError(verdict)
     return file
-
-
-def _replace_conversations(restored: Path, conversations: Path) -> None:
-    """Put the restored file in the place of the present one, which stays beside it."""
-    conversations.parent.mkdir(parents=True, exist_ok=True)
-    beside = conversations.with_suffix(".before-restore.sqlite")
-    with closing(sqlite3.connect(restored)) as source, closing(sqlite3.connect(conversations)) as target:
-        with closing(sqlite3.connect(beside)) as kept:
-            target.backup(kept)
-        source.backup(target)  # page by page under SQLite's own lock, for whoever has it open
-    for database_file in (conversations, beside):
-        database_file.chmod(0o600)
 
 
 def _digest(file: Path) -> str:
