@@ -124,17 +124,29 @@ def door(stack: Stack) -> Iterator[httpx2.Client]:
             stack.start(name)
 
 
+def served_at_last(request: Callable[[], httpx2.Response]) -> Any:
+    """Return what is answered, asking again as Retry-After says.
+
+    A replica that is back is used two seconds after its failure: when the other is lost within them, none is there.
+    """
+    deadline = time.monotonic() + 60
+    while (answered := request()).status_code == 503:
+        assert time.monotonic() < deadline
+        assert answered.headers["retry-after"] == "2"
+        time.sleep(0.1)
+    assert answered.status_code == 200, answered.text
+    return answered.json()
+
+
 def ask(door: httpx2.Client, message: str, conversation_id: str | None = None) -> Any:
     asked = {"message": message} | ({"conversation_id": conversation_id} if conversation_id else {})
-    answered = door.post("/v1/chat", json=asked)
-    assert answered.status_code == 200, answered.text
-    answer = answered.json()
+    answer = served_at_last(lambda: door.post("/v1/chat", json=asked))
     assert (answer["mode"], answer["degraded"]) == ("ollama", [])
     return answer
 
 
 def kept(door: httpx2.Client, conversation_id: str) -> list[str]:
-    turns = door.get(f"/v1/conversations/{conversation_id}").json()["turns"]
+    turns = served_at_last(lambda: door.get(f"/v1/conversations/{conversation_id}"))["turns"]
     return [turn["question"] for turn in turns]
 
 
