@@ -1,4 +1,4 @@
-"""Measure everything and write it down: `python -m benchmarks`, or parts of it by name, which are only printed.
+"""Measure everything and write it down: `python -m benchmarks`; parts of it, by name, are only printed.
 
 Every measurement runs in a process of its own. What is written is benchmarks/results.json and the tables of
 docs/performance.md; figures of a machine that does other things meanwhile say so by its load.
@@ -107,7 +107,7 @@ class Bench:
         home = self.home("beside")
         figures = {
             name: run("beside", home, name, ROUNDS)
-            for name in ("cervella", "llama_index", "local_mode", "grep")
+            for name in ("cervella", "llama_index", "llama_index_500", "local_mode", "grep")
         }
         return figures | {"local_mode_at_10k_ms": run("beside", home, "local_mode", ROUNDS, _FILLED)}
 

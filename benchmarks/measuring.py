@@ -71,6 +71,7 @@ def environment(home: Path, **settings: str) -> dict[str, str]:
         "CERVELLA_HOME": str(home),
         "CERVELLA_LANGUAGE": "en",
         "CERVELLA_LLM__OLLAMA_URL": REST,
+        "CERVELLA_LOG__LEVEL": "WARNING",
         "PYTHONPATH": str(ROOT),
         **settings,
     }

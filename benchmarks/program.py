@@ -1,4 +1,4 @@
-"""The program as a person meets it: how soon it is there, how much memory it takes, a search from a shell."""
+"""The program as a person meets it: how soon it is there, what memory it takes, a search from a shell."""
 
 from __future__ import annotations
 

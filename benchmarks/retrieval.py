@@ -32,6 +32,7 @@ def measure(rounds: int) -> Figures:
     retriever.warm()  # the model; its loading is measured where the program starts
     questions = read_corpus().questions
     cold = timed(lambda: retriever.retrieve(Question(questions[0])))
+    retriever.reader().warm()
     gc.collect()
     gc.freeze()  # as a server does once it is warm
     new = _round(retriever, questions, Filters())

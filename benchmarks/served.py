@@ -23,7 +23,7 @@ _START_SECONDS = 120
 
 @contextmanager
 def running(home: Path, *command: object, **settings: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    """Run `python -m COMMAND... PORT ...` where a part of the command is "PORT"; yield it when it is ready."""
+    """Run `python -m COMMAND...`, "PORT" in it replaced by a free one; yield it when it is ready."""
     port = _free_port()
     filled = [str(port) if part == "PORT" else str(part) for part in command]
     with subprocess.Popen(  # noqa: S603 - our own modules

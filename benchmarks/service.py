@@ -1,4 +1,4 @@
-"""What the service adds to a model: before its first word, at each word, and where many are heard at once."""
+"""What the service adds to a model: before its first word, at each word, where many are heard at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ _TOKENS = 400
 _ASKED = 30
 _PACE_SECONDS = 1 / 16
 """Between the words of a stream: what a T4 makes of Qwen3-4B."""
-_PACED_TOKENS = 80
+_PACED_TOKENS = 160
+"""An answer of ten seconds."""
 STREAMS = (1, 10, 50, 100, 200)
 _OPEN = {
     "CERVELLA_API__GENERATIONS": "256",
@@ -35,6 +36,7 @@ def overhead(home: Path, corpus: Corpus) -> Figures:
             return [await ask(port, question) for question in questions]
 
         heard = asyncio.run(ask_all())
+    heard = [one for one in heard if len(one.arrivals) > 1]
     return {
         "before_first_token_ms": spread([_added(one) for one in heard]),
         "per_token_ms": round(median(_per_token(one) for one in heard), 3),
@@ -70,7 +72,7 @@ async def _at_once(port: int, questions: Sequence[str], count: int) -> Figures:
             return None
 
     heard = await asyncio.gather(*(begin(number) for number in range(count)))
-    whole = [one for one in heard if one and one.done and len(one.arrivals) >= _PACED_TOKENS]
+    whole = [one for one in heard if one and _is_whole(one)]
     late = [seconds * 1000 for one in whole for seconds in one.late]
     first = [(one.arrivals[0] - one.asked) * 1000 for one in whole]
     return {
@@ -82,7 +84,13 @@ async def _at_once(port: int, questions: Sequence[str], count: int) -> Figures:
     }
 
 
+def _is_whole(heard: Heard) -> bool:
+    """Tell whether every word came, and the answer was kept."""
+    kept = "conversations" not in heard.done.get("degraded", ())
+    return bool(heard.done) and kept and len(heard.arrivals) >= _PACED_TOKENS
+
+
 def _chosen(corpus: Corpus, count: int) -> list[str]:
-    """Return some of the questions, with those that code answers alone left to their own figures."""
+    """Return some of the questions that a passage answers: where code alone does, no voice is heard."""
     asked = [item.question.text for item in corpus.scored]
     return random.Random(3).sample(asked, min(count, len(asked)))

@@ -154,7 +154,7 @@ def _warm(model: Path) -> Figures:
                 voice.warm()
                 cold.append(_first_token_seconds(voice))
                 voice.prepare(_HISTORY)
-                voice._thread.submit(lambda: None).result(timeout=60)  # noqa: SLF001 - until it is prepared
+                voice._thread.submit(lambda: None).result(timeout=60)  # until it is prepared
                 warm.append(_first_token_seconds(voice))
             finally:
                 asyncio.run(voice.aclose())

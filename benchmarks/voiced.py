@@ -1,4 +1,6 @@
-"""The program as it is served, with a voice that costs nothing: `python -m benchmarks.voiced PORT TOKENS SECONDS`.
+"""The program as it is served, with a voice that costs nothing.
+
+`python -m benchmarks.voiced PORT TOKENS SECONDS`.
 
 Every word of an answer tells when it was due, so that who hears it knows how late it came.
 """
@@ -15,10 +17,14 @@ from dataclasses import replace
 from fastapi import FastAPI
 
 from cervella_rag import bootstrap
-from cervella_rag.bootstrap import server
+from cervella_rag.bootstrap import make_persona, server
+from cervella_rag.chat.prompt import PromptWriter as Writer
 from cervella_rag.chat.voices import Voices
-from cervella_rag.domain import Message, Prompt, Spoken, Token, VoiceEvent
+from cervella_rag.domain import Message, Prompt, Spoken, Token, VoiceEvent, Window
+from cervella_rag.protocols import PromptWriter
+from cervella_rag.resources import resource
 from cervella_rag.settings import Settings
+from cervella_rag.templates import Templates
 
 _LETTERS = string.ascii_lowercase
 _LINE = 12
@@ -43,22 +49,27 @@ def moment_of(word: str) -> float:
 
 
 class PacedVoice:
-    """Says words at an even pace; at a pace of 0 as fast as they are taken.
+    """Writes its prompt as a model's voice does, then says words at an even pace.
 
     Args:
-        tokens: How many.
-        seconds: Between two of them.
+        writer: Writes the prompt.
+        window: Of the model it stands for.
+        tokens: How many it says.
+        seconds: Between two of them; 0 for as fast as they are taken.
     """
 
     mode = "openai"
     model = "paced"
 
-    def __init__(self, tokens: int, seconds: float) -> None:
+    def __init__(self, writer: PromptWriter, window: Window, tokens: int, seconds: float) -> None:
+        self._writer = writer
+        self._window = window
         self._tokens = tokens
         self._seconds = seconds
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[VoiceEvent]:
         """See `LLM`."""
+        self._writer.compose(prompt, self._window)
         began = time.monotonic()
         for number in range(self._tokens):
             due = began + number * self._seconds
@@ -84,7 +95,10 @@ def main(port: int, tokens: int, seconds: float) -> None:
 
     def make_with_voice(settings: Settings) -> FastAPI:
         app = make(settings)
-        voices = Voices([PacedVoice(tokens, seconds)], rest_seconds=0)
+        persona, templates, llm = make_persona(settings), Templates(resource("prompts")), settings.llm
+        writer = Writer(persona, templates, llm.memory_tokens, settings.persona.examples)
+        window = Window(llm.context_tokens, llm.answer_tokens, llm.compact)
+        voices = Voices([PacedVoice(writer, window, tokens, seconds)], rest_seconds=0)
         app.state.assistant = replace(app.state.assistant, voices=voices)
         return app
 

@@ -193,6 +193,10 @@ class StoreReader(Protocol):
         """Return every chunk, in no order."""
         ...
 
+    def warm(self) -> None:
+        """Do before the first search what makes searches quicker, in a process that will be asked again."""
+        ...
+
     def vectors(self, chunk_ids: Sequence[str]) -> dict[str, Vectors]:
         """Return the vectors of those chunks that have any, each of the shape of `Point.dense`."""
         ...

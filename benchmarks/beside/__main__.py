@@ -8,21 +8,26 @@ from __future__ import annotations
 import importlib
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
+from benchmarks.corpus import Corpus, read_corpus
+from benchmarks.measuring import Figures, measured, middle, report, spread, timed
 from cervella_rag.evaluation.retrieval import Item
+from cervella_rag.tokens import CHARACTERS_PER_TOKEN
 
-from ..corpus import Corpus, read_corpus
-from ..measuring import Figures, measured, middle, report, spread, timed
 from .local_mode import LocalMode
-from .system import Passage, System
+from .system import HIT_TOKENS, Passage, System
 
+CONTEXT_TOKENS = 2000
+_NOWHERE = 10**6
 SYSTEMS = {
     "cervella": ("cervella", "Cervella"),
     "llama_index": ("llama_index", "LlamaIndex"),
+    "llama_index_500": ("llama_index", "LlamaIndexOf500"),
     "local_mode": ("local_mode", "LocalMode"),
     "grep": ("grep", "Grep"),
 }
@@ -59,9 +64,40 @@ def measure(name: str, corpus: Corpus, rounds: int) -> Figures:
 
 
 def _ranked(items: Sequence[Item], found: dict[str, list[Passage]]) -> Figures:
-    ranks = [_rank(item, found[item.id]) for item in items]
-    shares = {f"hit@{k}": round(sum(rank <= k for rank in ranks) / len(ranks), 4) for k in (1, 5, 10)}
-    return {**shares, "mrr@10": round(sum(1 / rank for rank in ranks if rank <= 10) / len(ranks), 4)}
+    whole = [_rank(item, found[item.id]) for item in items]
+    shown = [_rank(item, [_opening(one) for one in found[item.id]]) for item in items]
+    shares = {f"hit@{k}": _share(rank <= k for rank in shown) for k in (1, 5, 10)}
+    within = [_rank(item, _within(found[item.id])) for item in items]
+    return {
+        **shares,
+        "mrr@10": round(sum(1 / rank for rank in shown if rank <= 10) / len(shown), 4),
+        "whole_pieces_hit@5": _share(rank <= 5 for rank in whole),
+        "within_context": _share(rank < _NOWHERE for rank in within),
+        "characters_of_five": round(
+            median(sum(len(one.text) for one in hits[:5]) for hits in found.values())
+        ),
+    }
+
+
+def _opening(passage: Passage) -> Passage:
+    """A hit shows at most 500 tokens, and only this is scored."""
+    return Passage(passage.path, passage.text[: HIT_TOKENS * CHARACTERS_PER_TOKEN])
+
+
+def _within(passages: Sequence[Passage]) -> list[Passage]:
+    """What of the passages, best first, fits into the context that a model is given."""
+    left, kept = CONTEXT_TOKENS * CHARACTERS_PER_TOKEN, []
+    for one in passages:
+        kept.append(Passage(one.path, one.text[:left]))
+        left -= len(one.text)
+        if left <= 0:
+            break
+    return kept
+
+
+def _share(flags: Iterable[bool]) -> float:
+    values = list(flags)
+    return round(sum(values) / len(values), 4)
 
 
 def _rank(item: Item, found: Sequence[Passage]) -> int:
@@ -73,7 +109,7 @@ def _rank(item: Item, found: Sequence[Passage]) -> int:
             for rank, one in enumerate(found, 1)
             if any(one.path == file and span in " ".join(one.text.split()) for file, span in spans)
         ),
-        10**6,
+        _NOWHERE,
     )
 
 

@@ -1,4 +1,4 @@
-"""Search without an index: lines that have the question's words, the most of them first, with their neighbours.
+"""Search without an index: lines with the most words of the question first, each with its neighbours.
 
 With ripgrep where it is installed, else the same in Python.
 """

@@ -1,7 +1,7 @@
 """LlamaIndex's VectorStoreIndex on its QdrantVectorStore, hybrid, with its own reading, cutting and fusion.
 
-Its hybrid mode wants an encoder of words from a model hub; it is given ours, with Qdrant's document frequencies,
-and the same embedder, so that what is compared is the rest.
+Its hybrid mode wants an encoder of words from a model hub; it is given ours, with Qdrant's document
+frequencies, and the same embedder, so that what is compared is the rest.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from pathlib import Path
 
 from llama_index.core import SimpleDirectoryReader, StorageContext, VectorStoreIndex
 from llama_index.core.base.embeddings.base import BaseEmbedding
-from llama_index.core.schema import MetadataMode
+from llama_index.core.node_parser import SentenceSplitter
+from llama_index.core.schema import MetadataMode, TransformComponent
 from llama_index.core.vector_stores.types import VectorStoreQueryMode
 from llama_index.vector_stores.qdrant import QdrantVectorStore
 from pydantic import PrivateAttr
@@ -21,7 +22,7 @@ from cervella_rag.domain import SparseVector
 from cervella_rag.memory.lexical import encode_document, encode_query
 from cervella_rag.vectors.use_embedder import USEEmbedder
 
-from .system import Passage
+from .system import HIT_TOKENS, Passage
 
 _ENDINGS = [".md", ".txt", ".json", ".py", ".sh", ".yaml", ".yml"]
 
@@ -30,7 +31,8 @@ class _Embedding(BaseEmbedding):
     _embedder: USEEmbedder = PrivateAttr(default_factory=USEEmbedder)
 
     def _get_query_embedding(self, query: str) -> list[float]:
-        return self._embedder.embed_query(query).tolist()
+        vector: list[float] = self._embedder.embed_query(query).tolist()
+        return vector
 
     async def _aget_query_embedding(self, query: str) -> list[float]:
         return self._get_query_embedding(query)
@@ -39,11 +41,14 @@ class _Embedding(BaseEmbedding):
         return self._get_text_embeddings([text])[0]
 
     def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
-        return self._embedder.embed_documents(texts).tolist()
+        vectors: list[list[float]] = self._embedder.embed_documents(texts).tolist()
+        return vectors
 
 
 class LlamaIndex:
-    """See `System`."""
+    """See `System`; cut as it cuts by default: 1,024 tokens."""
+
+    cutting: tuple[TransformComponent, ...] | None = None
 
     def __init__(self, place: Path) -> None:
         self._client = QdrantClient(path=str(place))
@@ -64,6 +69,7 @@ class LlamaIndex:
             reader.load_data(),
             storage_context=StorageContext.from_defaults(vector_store=store),
             embed_model=_Embedding(),
+            transformations=list(self.cutting) if self.cutting else None,
         )
         self._retriever = index.as_retriever(
             vector_store_query_mode=VectorStoreQueryMode.HYBRID, similarity_top_k=10, sparse_top_k=10
@@ -79,6 +85,12 @@ class LlamaIndex:
             )
             for found in self._retriever.retrieve(question)
         ]
+
+
+class LlamaIndexOf500(LlamaIndex):
+    """The same with pieces as long as a hit of ours may be."""
+
+    cutting = (SentenceSplitter(chunk_size=HIT_TOKENS, chunk_overlap=50),)
 
 
 def _parts(vectors: Sequence[SparseVector]) -> tuple[list[list[int]], list[list[float]]]:

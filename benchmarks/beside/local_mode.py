@@ -1,4 +1,4 @@
-"""The script of the first sprint plan: 512 tokens with 15 % overlap, vectors alone, qdrant-client without a server."""
+"""A script as one writes it first: 512 tokens, 15 % overlap, vectors alone, no server for Qdrant."""
 
 from __future__ import annotations
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+HIT_TOKENS = 500
+"""Most that a hit shows, and that is scored of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Passage:

@@ -30,7 +30,7 @@ _GROUPS = {"memory", "chunking", "embedder", "redaction", "retrieval", "qdrant"}
 
 @contextmanager
 def serving(settings: Settings, host: str, port: int) -> Iterator[None]:
-    """Let searches on this machine find this server while it runs; where they cannot, it serves all the same."""
+    """Let searches find this server while it runs; where the home cannot say so, it serves all the same."""
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(_file(settings), os.O_RDWR | os.O_CREAT, 0o600)

@@ -1,8 +1,8 @@
 """A chunk as the ranker reads it: made once, when it is indexed, so that no question has to.
 
 Text, so that a person can read it too: what sorts of thing it gives, then the stems of the file's name and
-the headings, then a line a window with the stems that stand in it. Reading the hundred candidates of a question
-anew took 5 ms of its 12, and 15 where a sort of thing is asked for.
+the headings, then a line a window with the stems that stand in it. Reading the hundred candidates of a
+question anew took 5 ms of its 12, and 15 where a sort of thing is asked for.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ class Readings:
         sign = f",{name},"
         return [sign in text[: text.index("\n")] for text in self.texts]
 
-    def any_of(self, asked: Sequence[bool]) -> NDArray[np.bool_]:
+    def any_of(self, asked: Sequence[bool]) -> list[bool]:
         """Tell of each candidate whether it has one of the chosen stems."""
-        found: NDArray[np.bool_] = self._by_candidate[np.flatnonzero(asked)].any(axis=0)
+        found: list[bool] = np.any(self._by_candidate[np.flatnonzero(asked)], axis=0).tolist()
         return found
 
     @property

@@ -8,6 +8,7 @@ Reference: https://qdrant.tech/documentation/edge/
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import ParamSpec, TypeVar, cast
 
@@ -31,8 +32,8 @@ from cervella_rag.vectors.ranking import Found, rank
 
 _PAGE = 1000
 _BATCH = 256
-_REMEMBERED = 4096
-"""Most chunks kept in memory: about 25 MB."""
+_REMEMBERED = 20_000
+"""Most chunks kept in memory, about 6 kB each: a third of a search is reading a hundred of them."""
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -146,6 +147,11 @@ class EdgeShard:
                 yield from_payload(str(record.id), record.payload or {})
             if offset is None:
                 return
+
+    def warm(self) -> None:
+        """Remember chunks before anybody asks, as far as they may be remembered."""
+        for chunk in islice(self.chunks(), _REMEMBERED):
+            self._remembered[chunk.chunk_id] = chunk
 
     def vectors(self, chunk_ids: Sequence[str]) -> dict[str, Vectors]:
         """Return the vectors of those chunks that are here and have any."""

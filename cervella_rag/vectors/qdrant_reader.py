@@ -76,6 +76,9 @@ class Reader:
         for record in self._wire.scroll(self.collection, models.Filter(must=self._live)):
             yield _chunk(record.payload)
 
+    def warm(self) -> None:
+        """See `StoreReader`: a server keeps warm by itself."""
+
     def vectors(self, chunk_ids: Sequence[str]) -> dict[str, Vectors]:
         """See `StoreReader`."""
         found: dict[str, Vectors] = {}

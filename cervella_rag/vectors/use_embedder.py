@@ -54,7 +54,7 @@ class USEEmbedder:
 
     def _embed(self, texts: Sequence[str], side: str) -> Vectors:
         try:
-            # One thread for the map too: a second one, waiting for a busy core, spins for tens of milliseconds.
+            # One thread, for the map too: a second one that waits for a busy core spins, for up to 100 ms.
             with self._threads.limit(limits=1, user_api="blas"):
                 mapped = self._model.encode(list(texts)) @ self._maps[side]
         except (OSError, MemoryError) as error:
