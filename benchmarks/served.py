@@ -83,8 +83,13 @@ class Heard:
     done: dict[str, Any] = field(default_factory=dict)
 
 
-async def ask(port: int, message: str, *, leave_after: int = 0) -> Heard:
-    """Ask for a stream and hear it to its end, or leave after so many words."""
+Sign = tuple[bytes, int]
+"""Part of a line, and how often it must come."""
+
+
+async def ask(port: int, message: str, *, leave_at: Sign | None = None) -> Heard:
+    """Ask for a stream and hear it to its end, or leave where a sign has come."""
+    sign, times = leave_at or (b"", -1)
     body = json.dumps({"message": message, "stream": True}).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     heard, event = Heard(time.monotonic()), b""
@@ -92,12 +97,13 @@ async def ask(port: int, message: str, *, leave_after: int = 0) -> Heard:
     writer.write(f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body)
     try:
         while line := await reader.readline():
+            times -= sign in line
+            if not times:
+                break
             if line.startswith(b"event: "):
                 event = line.split()[1]
             elif line.startswith(b"data: ") and event == b"token":
                 _hear(heard, json.loads(line[6:])["text"])
-                if leave_after and len(heard.arrivals) >= leave_after:
-                    break
             elif line.startswith(b"data: ") and event == b"done":
                 heard.done = json.loads(line[6:])
                 break

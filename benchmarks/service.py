@@ -58,6 +58,7 @@ def streams(home: Path, corpus: Corpus) -> list[Figures]:
     """Hear many at once, each at the pace of a model; they begin within the time of one answer."""
     questions = _chosen(corpus, 100)
     with running(home, "benchmarks.voiced", "PORT", _PACED_TOKENS, _PACE_SECONDS, **_OPEN) as (port, _):
+        asyncio.run(ask(port, questions[0]))
         return [asyncio.run(_at_once(port, questions, count)) for count in STREAMS]
 
 

@@ -12,7 +12,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -24,10 +24,12 @@ from tests.ollama_double import OllamaDouble, Step, Stream, piece
 
 from .corpus import Corpus
 from .measuring import Figures
-from .served import ask, running
+from .served import Sign, ask, running
 
 _ROUNDS = 5
 _QUIET_SECONDS = 0.2
+_SPEAKS: Sign = (b"event: token", 1)
+_READS: Sign = (b'"reading"', 4)
 _PREFIX = (Message("system", "You are Ada, a patient teacher of arithmetic. " * 12),)
 _HISTORY = tuple(
     message
@@ -67,7 +69,7 @@ def _before_a_double(home: Path, question: str) -> float:
                 taken = []
                 for _ in range(_ROUNDS):
                     double.has_stopped.clear()
-                    await ask(port, question, leave_after=1)
+                    await ask(port, question, leave_at=_SPEAKS)
                     left = time.perf_counter()
                     await asyncio.wait_for(double.has_stopped.wait(), 30)
                     taken.append(time.perf_counter() - left)
@@ -92,27 +94,17 @@ def _in_process(home: Path, question: str, model: Path) -> Figures:
 
     with running(home, "cervella_rag", "serve", "--port", "PORT", **settings) as (port, process):
         _seconds_until_quiet(process)  # the persona is read at the start
-        speaking = [_left(port, process, lambda: question, words=1) for _ in range(_ROUNDS)]
-        reading = [_left(port, process, other, words=0) for _ in range(_ROUNDS)]
+        speaking = [_left(port, process, question, _SPEAKS) for _ in range(_ROUNDS)]
+        reading = [_left(port, process, other(), _READS) for _ in range(_ROUNDS)]
     return {
         "generating_seconds": round(median(speaking), 3),
         "reading_seconds": round(median(reading), 3),
     }
 
 
-def _left(port: int, process: subprocess.Popen[bytes], question: Callable[[], str], *, words: int) -> float:
-    """Leave at the first word, or while the model reads; return how long it goes on computing."""
-
-    async def leave() -> None:
-        if words:
-            await ask(port, question(), leave_after=words)
-        else:
-            asking = asyncio.create_task(ask(port, question()))
-            await asyncio.sleep(1.0)  # retrieval is over by then, and it reads for seconds
-            asking.cancel()
-            await asyncio.gather(asking, return_exceptions=True)
-
-    asyncio.run(leave())
+def _left(port: int, process: subprocess.Popen[bytes], question: str, sign: Sign) -> float:
+    """Leave where the sign has come; return how long the model goes on computing."""
+    asyncio.run(ask(port, question, leave_at=sign))
     return _seconds_until_quiet(process)
 
 

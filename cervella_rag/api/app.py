@@ -87,7 +87,7 @@ def create_app(  # noqa: PLR0913 - the parts of a server, each named where it is
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        warming = asyncio.create_task(to_thread.run_sync(_warm, retriever))
+        warming = asyncio.create_task(to_thread.run_sync(_warm, retriever, assistant))
         waking = asyncio.create_task(assistant.voices.wake())
         jobs.begin()
         yield
@@ -160,8 +160,9 @@ def _observe(metrics: Metrics, tracing: Tracing | None, scope: Scope, status: in
     _log.log(level, "request", extra={**extra, "milliseconds": round(seconds * 1000, 1)})
 
 
-def _warm(retriever: Retriever) -> None:
-    """Load the embedder and the index, so that the first question does not wait for them."""
+def _warm(retriever: Retriever, assistant: Assistant) -> None:
+    """Load the embedder, the index and what tells languages, so that no first question waits for them."""
+    assistant.detect_language("memoria")
     try:
         retriever.warm()
         retriever.reader().warm()

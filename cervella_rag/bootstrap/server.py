@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from cervella_rag.domain import IndexReport
     from cervella_rag.protocols import VectorStore
     from cervella_rag.settings import Settings
+
+_SWITCH_SECONDS = 0.001
+"""How long a search may compute while streams wait to be written; Python's own is five times that."""
 
 
 def make_app(settings: Settings) -> FastAPI:
@@ -113,6 +117,7 @@ def serve(settings: Settings, *, host: str, port: int, announce: Callable[[str, 
         timeout_graceful_shutdown=5,
     )
     announce(shown, port)
+    sys.setswitchinterval(_SWITCH_SECONDS)
     near = host if address is None or not address.is_unspecified else LOOPBACK[address.version]
     with serving(settings, near, port):
         uvicorn.Server(config).run(sockets=[listening])
