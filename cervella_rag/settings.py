@@ -72,6 +72,18 @@ Address = Annotated[str, AfterValidator(_address)]
 OptionalAddress = Annotated[Address | None, BeforeValidator(lambda value: value or None)]
 
 
+def _addresses(value: str) -> str:
+    found = [_address(part.strip()) for part in value.split(",") if part.strip()]
+    if not found:
+        raise ValueError("an address is written http://HOST:PORT, several with commas between them")
+    return ",".join(dict.fromkeys(found))
+
+
+Addresses = Annotated[str, AfterValidator(_addresses)]
+"""URLs of one or more servers, with commas between them."""
+OptionalAddresses = Annotated[Addresses | None, BeforeValidator(lambda value: value or None)]
+
+
 class _Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -170,6 +182,16 @@ class EmbedderSettings(_Group):
     timeout_seconds: float = Field(
         120.0, gt=0, description="Longest wait for vectors of a server, loading its model included."
     )
+    batch_size: int = Field(
+        32, ge=1, le=2048, description="Texts in one request to a server, while documents are indexed."
+    )
+    concurrency: int = Field(
+        4,
+        ge=1,
+        le=256,
+        description="Requests to a server at once, while documents are indexed; as many as it works on in"
+        " parallel, for Ollama its OLLAMA_NUM_PARALLEL and one more.",
+    )
 
 
 class QdrantSettings(_Group):
@@ -188,6 +210,49 @@ class QdrantSettings(_Group):
         None, ge=1, le=65535, description="Port of the server to speak gRPC to; HTTP without one."
     )
     timeout_seconds: int = Field(30, ge=1, le=3600, description="Longest wait for one answer of it.")
+    ca_file: Path | None = Field(
+        None,
+        description="Certificates (PEM) to trust for an https URL instead of the system's, as with a CA of"
+        " one's own.",
+    )
+    shards: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description="Parts of a collection; without it what the server chooses. This and what follows takes"
+        " effect when a collection is made: `cervella index --rebuild`.",
+    )
+    replicas: int | None = Field(
+        None, ge=1, le=100, description="Copies of every shard in a cluster; without it one."
+    )
+    write_consistency: int | None = Field(
+        None,
+        ge=1,
+        le=100,
+        description="Copies that must have taken a write before it counts; not more than there are. Less"
+        " than all lets a reader meet a copy that is behind.",
+    )
+    quantisation: Literal["none", "int8", "binary"] = Field(
+        "none",
+        description="Also keep the searched vectors in one byte or one bit a number, in memory; what is"
+        " found with them is scored by the whole vectors.",
+    )
+    oversampling: float = Field(
+        2.0,
+        ge=1,
+        le=100,
+        description="How many times the candidates are looked for with quantised vectors, before the whole"
+        " ones choose; takes effect at once.",
+    )
+    on_disk: bool = Field(
+        False, description="Leave the whole vectors on disk, in memory as far as the system caches them."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.write_consistency or 1) > (self.replicas or 1):
+            raise ValueError("write_consistency is more than the replicas there are")
+        return self
 
 
 class RetrievalSettings(_Group):
@@ -213,7 +278,10 @@ class LLMSettings(_Group):
         "auto",
         description="`auto` takes the first that can speak, in the order written here; a name fixes it.",
     )
-    ollama_url: Address = Field("http://127.0.0.1:11434", description="Where Ollama listens.")
+    ollama_url: Addresses = Field(
+        "http://127.0.0.1:11434",
+        description="Where Ollama listens; several hosts with commas between them (docs/voices.md).",
+    )
     ollama_model: str = Field(
         "qwen3:4b-instruct-2507-q4_K_M",
         min_length=1,
@@ -224,8 +292,10 @@ class LLMSettings(_Group):
         pattern=r"^-?(\d+(\.\d+)?(ns|us|ms|s|m|h))+$",
         description="How long Ollama keeps the model loaded after an answer.",
     )
-    openai_url: OptionalAddress = Field(
-        None, description="Base URL of an OpenAI-compatible server, with its `/v1`; none by default."
+    openai_url: OptionalAddresses = Field(
+        None,
+        description="Base URL of an OpenAI-compatible server, with its `/v1`, or of several with commas"
+        " between them; none by default.",
     )
     openai_model: str = Field("", description="Model on that server; empty takes the first it lists.")
     openai_key: SecretStr = Field(SecretStr("none"), description="Key of that server.")
@@ -285,8 +355,22 @@ class LLMSettings(_Group):
     )
     between_tokens_seconds: float = Field(30.0, gt=0, description="Longest silence after that.")
     rest_seconds: float = Field(
-        15.0, ge=0, description="How long `auto` passes over a voice that could not speak."
+        15.0,
+        ge=0,
+        description="How long `auto` passes over a voice that could not speak, and the first rest of one of"
+        " several hosts; it doubles with every failure in a row.",
     )
+    longest_rest_seconds: float = Field(240.0, ge=0, description="Longest rest of one of several hosts.")
+
+    @property
+    def ollama_urls(self) -> tuple[str, ...]:
+        """Where Ollama listens, in order of preference."""
+        return tuple(self.ollama_url.split(","))
+
+    @property
+    def openai_urls(self) -> tuple[str, ...]:
+        """The OpenAI-compatible servers, in order of preference."""
+        return tuple(self.openai_url.split(",")) if self.openai_url else ()
 
 
 class PersonaSettings(_Group):

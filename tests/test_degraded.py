@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from .ollama_double import OllamaDouble, saying
 from .qdrant_double import qdrant_double
 
 ASK = {"message": "Quante ore tiene il forno?"}
-Told = Callable[[httpx2.AsyncClient], Awaitable[None]]
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,6 @@ from cervella_rag.evaluation.answers import evaluate_answers, read_asked, says
 from cervella_rag.evaluation.persona import hear, read_scenes, summarise
 from cervella_rag.evaluation.sheet import key_of, pair_answers
 from cervella_rag.evaluation.tasks import Task, check, evaluate_tasks, read_marks, read_tasks
-from cervella_rag.llm.ollama import OllamaLLM
 from cervella_rag.llm.profiles import profiles, with_profile
 from cervella_rag.memory.language import detect_language
 from cervella_rag.settings import LLMSettings
@@ -292,7 +291,7 @@ def test_a_profile_is_all_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     llm = with_profile(settings.llm)
     assert (llm.ollama_model, llm.thinks, llm.context_tokens) == ("deepseek-r1:7b", True, 16384)
     [voice] = bootstrap.make_assistant(settings).voices.voices
-    assert isinstance(voice, OllamaLLM)
+    assert voice.mode == "ollama"
     assert voice.model == "deepseek-r1:7b"
     monkeypatch.setenv("CERVELLA_LLM__CONTEXT_TOKENS", "4096")
     assert with_profile(bootstrap.load_settings().llm).context_tokens == 4096

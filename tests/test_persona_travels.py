@@ -22,10 +22,10 @@ from cervella_rag.resources import resource
 from cervella_rag.settings import Settings
 
 from .test_persona import MINIMAL, mistake
-from .test_prompt import WRITERS, tokens
+from .test_prompt import BUNDLED, WRITERS, tokens
 
 PERSONAS = resource("prompts") / "personas"
-BOTH = pytest.mark.parametrize("name", ["cervella", "archivist"])
+EACH = pytest.mark.parametrize("name", BUNDLED)
 
 
 def save(path: Path, text: str, seconds: int) -> None:
@@ -105,7 +105,7 @@ def test_a_new_example_leaves_the_beginning_of_prompts_as_it_was(tmp_path: Path)
     assert before.sha256 != after.sha256
 
 
-@BOTH
+@EACH
 @pytest.mark.parametrize("compact", [False, True])
 def test_our_count_of_a_persona_is_never_below_qwens_own(name: str, compact: bool) -> None:
     assert vocabulary.has_vocabulary(), "`make test` installs it (pip install --no-deps dashscope)"
@@ -121,7 +121,7 @@ def test_the_vocabulary_counts_as_the_models_own_does() -> None:
     assert vocabulary.count_tokens("") == 0
 
 
-@BOTH
+@EACH
 @pytest.mark.parametrize("spec", ["v2", "v3"])
 def test_a_card_brings_a_persona_back_as_it_went(tmp_path: Path, name: str, spec: Any) -> None:
     persona = read_persona(PERSONAS / f"{name}.yaml", "{partner}")

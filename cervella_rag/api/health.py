@@ -63,9 +63,10 @@ async def ready(request: Request, retriever: TheRetriever, assistant: TheAssista
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
-async def metrics(retriever: TheRetriever, metrics: TheMetrics) -> Response:
+async def metrics(retriever: TheRetriever, assistant: TheAssistant, metrics: TheMetrics) -> Response:
     """Tell what was counted, in Prometheus' text format."""
     metrics.index(await to_thread.run_sync(_manifest, retriever))
+    metrics.hosts(assistant.voices.loads())
     return Response(metrics.render(), media_type=CONTENT_TYPE)
 
 

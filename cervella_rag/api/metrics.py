@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from cervella_rag.api.generation_queue import GenerationQueue
-from cervella_rag.domain import Answer, Retrieval
+from cervella_rag.domain import Answer, HostLoad, Retrieval
 from cervella_rag.protocols import Manifest
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -96,6 +99,9 @@ class Metrics:
         self._index = Gauge("cervella_index", "The index in numbers.", ["count"], registry=registry)
         self._index_up = Gauge("cervella_index_up", "1 where the index can be read.", registry=registry)
 
+        self._hosts = _Hosts()
+        registry.register(self._hosts)
+
     def request(self, route: str, method: str, status: int, key: str, seconds: float) -> None:
         """Count a request."""
         self._requests.labels(route, method, str(status), key).inc()
@@ -141,6 +147,10 @@ class Metrics:
         for name in ("generation", "documents", "chunks"):
             self._index.labels(name).set(getattr(manifest, name))
 
+    def hosts(self, loads: Sequence[HostLoad]) -> None:
+        """Take down what the servers of the voices do."""
+        self._hosts.loads = loads
+
     def render(self) -> bytes:
         """Return everything in Prometheus' text format."""
         return generate_latest(self._registry)
@@ -151,3 +161,28 @@ class Metrics:
     def _without(self, parts: tuple[str, ...]) -> None:
         for part in parts:
             self._degraded.labels(part).inc()
+
+
+class _Hosts(Collector):
+    """The servers of the voices, as they count themselves."""
+
+    def __init__(self) -> None:
+        self.loads: Sequence[HostLoad] = ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield each measure with every server."""
+        names = ["mode", "host"]
+        running = GaugeMetricFamily("cervella_host_running", "Answers a server is making.", labels=names)
+        resting = GaugeMetricFamily(
+            "cervella_host_resting_seconds", "How long a server that failed is still left alone.",
+            labels=names,
+        )  # fmt: skip
+        answered = CounterMetricFamily("cervella_host_answers", "Answers a server gave.", labels=names)
+        failed = CounterMetricFamily("cervella_host_failures", "Answers it could not give.", labels=names)
+        for load in self.loads:
+            labels = [load.mode, load.host]
+            running.add_metric(labels, load.running)
+            resting.add_metric(labels, load.resting_seconds)
+            answered.add_metric(labels, load.answered)
+            failed.add_metric(labels, load.failed)
+        yield from (running, resting, answered, failed)

@@ -463,13 +463,23 @@ class PartModel(BaseModel):
     detail: str
 
 
+class HostModel(_FromAttributes):
+    """The health of one server that a voice speaks through; how long it is still left alone."""
+
+    host: str
+    ready: bool
+    detail: str
+    resting_seconds: float
+
+
 class VoiceModel(_FromAttributes):
-    """One voice's health."""
+    """One voice's health, and that of its servers."""
 
     mode: str
     model: str
     ready: bool
     detail: str
+    hosts: list[HostModel] = []
 
 
 class ReadyModel(BaseModel):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cervella_rag.retrieval.retriever import Retriever
     from cervella_rag.retrieval.stats import Stats
     from cervella_rag.settings import Settings
-    from cervella_rag.vectors.embedding import Prefixes
+    from cervella_rag.vectors.embedding import Portions, Prefixes
 
 
 def load_settings(**overrides: object) -> Settings:
@@ -57,8 +57,14 @@ def make_embedder(settings: Settings) -> Embedder | None:
         case "ollama":
             from cervella_rag.vectors.ollama_embedder import OllamaEmbedder
 
-            model, url = chosen.model or "bge-m3", chosen.url or settings.llm.ollama_url
-            return OllamaEmbedder(url, model, _prefixes(settings, model), chosen.timeout_seconds)
+            model, url = chosen.model or "bge-m3", chosen.url or settings.llm.ollama_urls[0]
+            return OllamaEmbedder(
+                url,
+                model,
+                prefixes=_prefixes(settings, model),
+                timeout_seconds=chosen.timeout_seconds,
+                portions=_portions(settings),
+            )
         case "openai":
             from cervella_rag.vectors.openai_embedder import OpenAIEmbedder
 
@@ -75,6 +81,7 @@ def make_embedder(settings: Settings) -> Embedder | None:
                 key=chosen.key.get_secret_value(),
                 prefixes=_prefixes(settings, chosen.model),
                 timeout_seconds=chosen.timeout_seconds,
+                portions=_portions(settings),
             )
     return None
 
@@ -86,6 +93,19 @@ def _make_sentence_transformer(settings: Settings) -> Embedder:
         raise ExtraMissingError(part="sentence-transformers", extra="sentence-transformers") from error
     model = settings.embedder.model or "intfloat/multilingual-e5-base"
     return SentenceTransformerEmbedder(model, _prefixes(settings, model))
+
+
+def _portions(settings: Settings) -> Portions:
+    from cervella_rag.vectors.embedding import Portions
+
+    return Portions(settings.embedder.batch_size, settings.embedder.concurrency)
+
+
+def _embed_at_once(settings: Settings) -> int:
+    """Return how many chunks go into one call: enough that a server's places are seldom empty."""
+    chosen = settings.embedder
+    is_server = chosen.name in ("ollama", "openai")
+    return max(64, 4 * chosen.batch_size * chosen.concurrency) if is_server else 64
 
 
 def _prefixes(settings: Settings, model: str) -> Prefixes | None:
@@ -123,6 +143,7 @@ def make_store(settings: Settings) -> VectorStore:
         from cervella_rag.vectors.generations import EmbeddedStore
 
         return EmbeddedStore(settings.home / "index")
+    from cervella_rag.vectors.qdrant_layout import Layout
     from cervella_rag.vectors.qdrant_server import QdrantStore
     from cervella_rag.vectors.qdrant_wire import QdrantOptions
 
@@ -132,6 +153,15 @@ def make_store(settings: Settings) -> VectorStore:
         key=qdrant.key.get_secret_value(),
         grpc_port=qdrant.grpc_port,
         timeout_seconds=qdrant.timeout_seconds,
+        ca_file=qdrant.ca_file,
+        layout=Layout(
+            qdrant.shards,
+            qdrant.replicas,
+            qdrant.write_consistency,
+            quantisation=qdrant.quantisation,
+            oversampling=qdrant.oversampling,
+            on_disk=qdrant.on_disk,
+        ),
     )
     return QdrantStore(options, settings.home / "qdrant.lock")
 
@@ -189,6 +219,7 @@ def make_indexer(
             embedder=shared or make_embedder(settings),
             store=store or make_store(settings),
             home=str(settings.home),
+            embed_at_once=_embed_at_once(settings),
         )
     )
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from cervella_rag.bootstrap.index import make_redactor, make_retriever
 from cervella_rag.errors import ExtraMissingError, InvalidSettingError
 
 if TYPE_CHECKING:
     from cervella_rag.chat.assistant import Assistant
+    from cervella_rag.chat.hosts import Hosts
     from cervella_rag.chat.voices import Voices
-    from cervella_rag.domain import VoiceState
+    from cervella_rag.domain import VoiceState, Window
     from cervella_rag.llm.models import ModelEntry
+    from cervella_rag.llm.speech import Patience
     from cervella_rag.persona.live import PersonaFile
     from cervella_rag.persona.persona import Persona
     from cervella_rag.protocols import LLM, PromptWriter
@@ -114,28 +118,11 @@ def _make_voice(
     from cervella_rag.llm.speech import Patience
 
     llm = with_profile(settings.llm)
-    window = Window(llm.context_tokens, llm.answer_tokens, llm.compact)
-    patience = Patience(llm.first_token_seconds, llm.between_tokens_seconds)
     match name:
         case "ollama":
-            from cervella_rag.llm.ollama import OllamaLLM, OllamaOptions
-
-            ollama = OllamaOptions(
-                llm.ollama_url,
-                llm.ollama_model,
-                llm.ollama_keep_alive,
-                llm.temperature,
-                stop=tuple(llm.stop),
-                thinks=llm.thinks,
-            )
-            return OllamaLLM(ollama, writer, window, patience)
+            return _make_ollama(llm, writer)
         case "openai" if llm.openai_url:
-            from cervella_rag.llm.openai_compatible import OpenAICompatibleLLM, OpenAIOptions
-
-            key = llm.openai_key.get_secret_value()
-            extra = {**_thinking(llm), **({"stop": llm.stop} if llm.stop else {})}
-            server = OpenAIOptions(llm.openai_url, llm.openai_model, key, llm.temperature, extra)
-            return OpenAICompatibleLLM(server, writer, window, patience)
+            return _make_openai(llm, writer)
         case "openai" if llm.voice == name:
             raise InvalidSettingError(
                 variable="CERVELLA_LLM__OPENAI_URL", value=None, reason=f"the voice {name!r} needs it"
@@ -151,12 +138,70 @@ def _make_voice(
                 threads=llm.llama_cpp_threads,
             )
             narrow = Window(llm.llama_cpp_context_tokens, llm.answer_tokens, compact=True)
+            patience = Patience(llm.first_token_seconds, llm.between_tokens_seconds)
             return LlamaCppLLM(engine, writer, narrow, patience)
         case "memory_only":
             from cervella_rag.llm.memory_only import MemoryOnlyLLM
 
             return MemoryOnlyLLM(templates, introduce)
     return None
+
+
+def _make_ollama(llm: LLMSettings, writer: PromptWriter) -> Hosts:
+    from cervella_rag.llm.ollama import OllamaLLM, OllamaOptions
+
+    asked = OllamaOptions(
+        "",
+        llm.ollama_model,
+        llm.ollama_keep_alive,
+        llm.temperature,
+        stop=tuple(llm.stop),
+        thinks=llm.thinks,
+    )
+    window, patience = _bounds(llm, hosts=len(llm.ollama_urls))
+    return _make_hosts(
+        llm, llm.ollama_urls, lambda url: OllamaLLM(replace(asked, url=url), writer, window, patience)
+    )
+
+
+def _make_openai(llm: LLMSettings, writer: PromptWriter) -> Hosts:
+    from cervella_rag.llm.openai_compatible import OpenAICompatibleLLM, OpenAIOptions
+
+    extra = {**_thinking(llm), **({"stop": llm.stop} if llm.stop else {})}
+    key = llm.openai_key.get_secret_value()
+    asked = OpenAIOptions("", llm.openai_model, key, llm.temperature, extra)
+    window, patience = _bounds(llm, hosts=len(llm.openai_urls))
+    return _make_hosts(
+        llm,
+        llm.openai_urls,
+        lambda url: OpenAICompatibleLLM(replace(asked, url=url), writer, window, patience),
+    )
+
+
+def _bounds(llm: LLMSettings, hosts: int) -> tuple[Window, Patience]:
+    """Return window and patience; where there is another host, it is the second try."""
+    from cervella_rag.domain import Window
+    from cervella_rag.llm.speech import Patience
+
+    return (
+        Window(llm.context_tokens, llm.answer_tokens, llm.compact),
+        Patience(llm.first_token_seconds, llm.between_tokens_seconds, attempts=1 if hosts > 1 else 2),
+    )
+
+
+def _make_hosts(llm: LLMSettings, urls: Sequence[str], make: Callable[[str], LLM]) -> Hosts:
+    from cervella_rag.chat.hosts import Hosts, Rest
+
+    return Hosts(
+        ((_without_password(url), make(url)) for url in urls),
+        Rest(llm.rest_seconds, llm.longest_rest_seconds),
+    )
+
+
+def _without_password(url: str) -> str:
+    """Return an address as it may be shown."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def _thinking(llm: LLMSettings) -> dict[str, Any]:

@@ -265,6 +265,7 @@ class Assistant:
                 "conflicts": [list(pair) for pair in prompt.conflicts],
                 "quoted_after_echo": turn.is_echo,
                 "canary_said": turn.guard.has_sung,
+                "host": spoken.host,
                 "passed_over": [asdict(voice) for voice in spoken.passed_over],
             },
             degraded=(*retrieval.degraded, *(["voice"] if spoken.passed_over else [])),

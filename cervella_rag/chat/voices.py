@@ -9,7 +9,18 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
-from cervella_rag.domain import Message, PassedOver, Prompt, Spoken, Status, Token, VoiceEvent, VoiceState
+from cervella_rag.chat.hosts import Hosts
+from cervella_rag.domain import (
+    HostLoad,
+    Message,
+    PassedOver,
+    Prompt,
+    Spoken,
+    Status,
+    Token,
+    VoiceEvent,
+    VoiceState,
+)
 from cervella_rag.errors import CervellaError, ConfigurationError, PromptTooLongError, UpstreamError
 from cervella_rag.protocols import LLM
 
@@ -83,7 +94,15 @@ class Voices:
         """Return every voice's health, in order."""
         return tuple(await asyncio.gather(*(self._state(voice, language) for voice in self.voices)))
 
+    def loads(self) -> tuple[HostLoad, ...]:
+        """Return what every server does that a voice speaks through."""
+        return tuple(load for voice in self.voices if isinstance(voice, Hosts) for load in voice.loads())
+
     async def _state(self, voice: LLM, language: str) -> VoiceState:
+        if isinstance(voice, Hosts):
+            hosts = await voice.states(language)
+            told = next((host for host in hosts if host.ready), hosts[0])
+            return VoiceState(voice.mode, voice.model, told.ready, told.detail, hosts)
         try:
             detail = await voice.check()
         except CervellaError as error:

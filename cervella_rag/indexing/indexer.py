@@ -46,8 +46,6 @@ from cervella_rag.retrieval.reading import reading_of
 Progress = Callable[[str, int, int], None]
 """Stage ("read" or "embed"), how many are done, how many there are."""
 
-_BATCH = 64
-
 
 @dataclass(frozen=True, slots=True)
 class IndexerParts:
@@ -56,6 +54,7 @@ class IndexerParts:
     Attributes:
         home: Where the index is looked for; named when there is none.
         redaction: Name of the rules by which `documents` takes secrets out.
+        embed_at_once: Chunks given to the embedder in one call.
     """
 
     sources: SourceReader
@@ -66,6 +65,7 @@ class IndexerParts:
     store: VectorStore
     home: str
     redaction: str = "none"
+    embed_at_once: int = 64
 
     @property
     def made(self) -> tuple[Embedder | None, str, str]:
@@ -175,6 +175,23 @@ class Indexer:
             writer.purge()  # for good: no earlier generation may keep it
         return len(gone)
 
+    def draw_line(self, line: float) -> int:
+        """Keep with the index above which chance of having no answer a question is turned away.
+
+        Returns:
+            The generation that knows it.
+
+        Raises:
+            IndexAbsentError: Nothing is indexed.
+        """
+        with self._parts.store.write() as writer:
+            current = writer.current
+            if current is None:
+                raise IndexAbsentError(home=self._parts.home)
+            writer.begin(dimension=current.manifest.dimension, fresh=False)
+            writer.publish(replace(current.manifest, generation=writer.generation, line=line))
+        return writer.generation
+
     def _read(self, job: _Job) -> list[Chunk]:
         """Read and cut every document to write."""
         total = len(job.todo.write)
@@ -213,8 +230,9 @@ class Indexer:
         """
         vectors = {} if job.rebuild else _known_vectors(job, chunks)
         missing = list({c.index_text: c for c in chunks if c.index_text not in vectors}.values())
-        for start in range(0, len(missing), _BATCH):
-            batch = missing[start : start + _BATCH]
+        size = self._parts.embed_at_once
+        for start in range(0, len(missing), size):
+            batch = missing[start : start + size]
             texts = [
                 (chunk.index_text, *(windows(chunk) if embedder.sees_windows else ())) for chunk in batch
             ]
@@ -232,6 +250,12 @@ class Indexer:
             return job.writer.current.manifest.dimension
         return self._parts.embedder.dimension if self._parts.embedder else 0
 
+    def _line(self, job: _Job) -> float | None:
+        """Return the line of the generation before, where it was drawn for the same embedder."""
+        before = job.writer.current.manifest if job.writer.current else None
+        name = Manifest.wanted(*self._parts.made)["embedder"]
+        return before.line if before and before.embedder == name else None
+
     def _publish(self, job: _Job, locations: dict[str, str], written: Sequence[Chunk]) -> None:
         known = _known(job, written)
         job.writer.publish(
@@ -245,6 +269,7 @@ class Indexer:
                 chunks=job.writer.count(),
                 projects=tuple(sorted({metadata.project for metadata in known if metadata.project})),
                 newest=max((metadata.date for metadata in known if metadata.date), default=""),
+                line=self._line(job),
             )
         )
 

@@ -19,7 +19,6 @@ from cervella_rag.domain import Composition, Message, Prompt, Spoken, Status, To
 from cervella_rag.errors import VoiceSilentError, VoiceTimeoutError, VoiceUnavailableError
 from cervella_rag.protocols import PromptWriter
 
-_ATTEMPTS = 2
 _WAIT_SECONDS = 0.2
 _OPENING, _CLOSING = "<think>", "</think>"
 _FIRST_SETTING = "CERVELLA_LLM__FIRST_TOKEN_SECONDS"
@@ -37,10 +36,15 @@ Delta = str | Thought | Status | Spoken
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a voice may be silent: before its first sign, loading included, and after it."""
+    """How long a voice may be silent: before its first sign, loading included, and after it.
+
+    Attributes:
+        attempts: How often one that cannot be reached is asked; once where another can be asked instead.
+    """
 
     first_seconds: float
     between_seconds: float
+    attempts: int = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,7 @@ async def _open(
 ) -> tuple[AsyncGenerator[Delta], Delta | None]:
     async for attempt in stamina.retry_context(
         on=VoiceUnavailableError,
-        attempts=_ATTEMPTS,
+        attempts=patience.attempts,
         wait_initial=_WAIT_SECONDS,
         wait_jitter=0,
         timeout=None,

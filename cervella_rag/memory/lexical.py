@@ -28,20 +28,29 @@ AVERAGE_TERMS = 230
 _ACCENT = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+")
 """Combining marks of the scripts that words are read in."""
 _WORD = re.compile(r"\d+(?:[.,]\d+)+|[a-z0-9]+")
-_STOP_WORDS = frozenset(
-    """
-    a ad agli ai al alla alle allo anche c che chi ci come con cosa cui d da dagli dai dal dalla dalle
-    de degli dei del della delle dello di e ed era erano essere fa ha hai hanno ho i il in io l la le lei
-    lo loro lui m ma mi ne negli nei nel nella nelle nello noi non nostra nostre nostri nostro o oppure
-    per perche piu poi qual quale quali quando quanta quante quanti quanto quella quelle quelli quello
-    questa queste questi questo s se sei si siamo sia sono su sua sue sui sul sulla sulle suo suoi t ti
-    tra tu tuo un una uno v vi voi abbiamo avete avevamo stata stati stato
-    an and are as at be by did do does for from had has have how in is it its of on or our that the their
-    them then there they this to us was we were what when where which who why will with you your
-    ao aos as com como da das dos em essa esse esta este eu foi mais mas na nas no nos num numa os ou para
-    pela pelo por porque que quem seu sua sem ser uma um
-    """.split()
-)
+STOP_WORDS = {
+    language: frozenset(words.split())
+    for language, words in {
+        "it": """
+            a ad agli ai al alla alle allo anche c che chi ci come con cosa cui d da dagli dai dal dalla dalle
+            de degli dei del della delle dello di e ed era erano essere fa ha hai hanno ho i il in io l la le lei
+            lo loro lui m ma mi ne negli nei nel nella nelle nello noi non nostra nostre nostri nostro o oppure
+            per perche piu poi qual quale quali quando quanta quante quanti quanto quella quelle quelli quello
+            questa queste questi questo s se sei si siamo sia sono su sua sue sui sul sulla sulle suo suoi t ti
+            tra tu tuo un una uno v vi voi abbiamo avete avevamo stata stati stato
+        """,
+        "en": """
+            a an and are as at be by did do does for from had has have how in is it its of on or our that the their
+            them then there they this to us was we were what when where which who why will with you your
+        """,
+        "pt": """
+            a ao aos as com como da das de do dos e em essa esse esta este eu foi mais mas na nas no nos nosso nossa num numa o os ou para
+            pela pelo por porque qual quando quanto quantos que quem se seu sua sem ser uma um
+        """,
+    }.items()
+}
+"""Words that say nothing of what is asked, and much of the language it is asked in."""
+_STOP_WORDS = frozenset().union(*STOP_WORDS.values())
 
 _STEMMER = Stemmer.Stemmer("italian")
 
@@ -110,7 +119,14 @@ def encode_document(text: str) -> SparseVector:
     return SparseVector(tuple(counts), tuple(weights))
 
 
-def encode_query(text: str) -> SparseVector:
-    """Return the terms of a question, each with weight 1."""
-    numbers = dict.fromkeys(map(term_number, terms(text)))
-    return SparseVector(tuple(numbers), (1.0,) * len(numbers))
+def encode_query(text: str, also: Sequence[str] = (), weight: float = 1.0) -> SparseVector:
+    """Return the terms of a question.
+
+    Args:
+        text: What is asked; each of its terms has weight 1.
+        also: Words that mean the same.
+        weight: Of the terms that only they have.
+    """
+    weights = dict.fromkeys(map(term_number, terms(" ".join(also))), weight)
+    weights |= dict.fromkeys(map(term_number, terms(text)), 1.0)
+    return SparseVector(tuple(weights), tuple(weights.values()))

@@ -7,7 +7,9 @@ inside code fences.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from types import MappingProxyType
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -34,6 +36,17 @@ def parse_markdown(text: str) -> tuple[Block, ...]:
 def parse_plain(text: str) -> tuple[Block, ...]:
     """Return the blocks of a file that is not markdown: its paragraphs, as code."""
     return tuple(_paragraphs(text.split("\n"), 1, "code"))
+
+
+PARSERS: Mapping[str, Callable[[str], tuple[Block, ...]]] = MappingProxyType(
+    {".md": parse_markdown, ".markdown": parse_markdown}
+)
+"""What cuts the files of an ending into blocks; those of other endings are read as plain text."""
+
+
+def parse(path: str, text: str) -> tuple[Block, ...]:
+    """Return the blocks of a file, by the ending of its name."""
+    return PARSERS.get(PurePosixPath(path).suffix.lower(), parse_plain)(text)
 
 
 def _blocks(tokens: Sequence[Token]) -> Iterator[Block]:

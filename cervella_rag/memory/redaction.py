@@ -20,6 +20,7 @@ _VERSION = 1
 PRIVATE_KEY = "private_key"
 RULES = (PRIVATE_KEY, *FINDERS)
 """Names of all rules in the order they are applied."""
+_PRIVATE_KEYS = "PEM, OpenSSH and PGP private key blocks, line by line, also without an end."
 
 _BEGIN = re.compile(r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 _END = re.compile(r"-----END (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
@@ -111,6 +112,12 @@ def _replace(text: str, rule: str, spans: list[tuple[int, int]], found: Counter[
         parts += [text[position:start], _placeholder(rule)]
         position = end
     return "".join([*parts, text[position:]])
+
+
+def meaning(rule: str) -> str:
+    """Return what a rule takes out, in words."""
+    text = _PRIVATE_KEYS if rule == PRIVATE_KEY else FINDERS[rule].__doc__ or ""
+    return " ".join(text.split())
 
 
 def _placeholder(rule: str) -> str:

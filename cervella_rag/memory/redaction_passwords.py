@@ -69,7 +69,11 @@ _PASSWORD_KEY = re.compile(r"(?i)pass|pwd|parola|palavra|senha")
 
 
 def find_passwords(text: str) -> Iterator[Span]:
-    """Yield where values start and end; keys, signs and quotes are outside."""
+    """Values behind a word for one (`password`, `secret`, `token`, `parola d'ordine`, `senha`, `PIN`, ...).
+
+    In env files, YAML, JSON, code, options, queries and prose; examples and variables stay, and so do the
+    keys, signs and quotes around a value.
+    """
     end = 0
     for line in lines_with(_HINT, text):
         for key in _KEY.finditer(text, *line):

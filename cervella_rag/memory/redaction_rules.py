@@ -124,6 +124,7 @@ _NOBODY = frozenset(
 
 
 def _api_keys(text: str) -> Iterator[Span]:
+    """Keys with a known form: OpenAI, Anthropic, GitHub, GitLab, AWS, Google, Slack, Stripe, ..."""
     spans: list[Span] = []
     for line in lines_with(_LONG_WORD, text):
         spans += [key.span() for key in _API_KEY.finditer(text, *line) if _is_random(key[0])]
@@ -145,10 +146,12 @@ def _apart(spans: list[Span]) -> Iterator[Span]:
 
 
 def _jwts(text: str) -> Iterator[Span]:
+    """JSON web tokens."""
     return (token.span() for token in _JWT.finditer(text) if "..." not in token[0])
 
 
 def _bearers(text: str) -> Iterator[Span]:
+    """What stands behind `Authorization:`; the header's name stays."""
     for value in _BEARER.finditer(text):
         is_mixed = re.search(r"[a-z][A-Z]", value[1]) or any(map(str.isdigit, value[1]))
         if is_mixed and "xxxx" not in value[1].lower() and "..." not in value[1]:
@@ -156,6 +159,7 @@ def _bearers(text: str) -> Iterator[Span]:
 
 
 def _connection_strings(text: str) -> Iterator[Span]:
+    """User and password in `scheme://user:password@host` and in DSNs."""
     spans = [login.span() for login in _URL_LOGIN.finditer(text) if not _LOGIN_EXAMPLE.fullmatch(login[0])]
     for dsn in _DSN.finditer(text):
         spans += [
@@ -167,6 +171,7 @@ def _connection_strings(text: str) -> Iterator[Span]:
 
 
 def _emails(text: str) -> Iterator[Span]:
+    """E-mail addresses."""
     # git@ is how every repository is reached, and icon@2x.png is a file.
     return (
         email.span()
@@ -176,6 +181,7 @@ def _emails(text: str) -> Iterator[Span]:
 
 
 def _ibans(text: str) -> Iterator[Span]:
+    """Account numbers, by their checksum (library `python-stdnum`)."""
     for candidate in _IBAN.finditer(text):
         ends = [group.end() for group in _GROUP_END.finditer(text, candidate.start() + 14, candidate.end())]
         for end in reversed(ends):  # a word may follow and look like one more group
@@ -185,10 +191,12 @@ def _ibans(text: str) -> Iterator[Span]:
 
 
 def _codici_fiscali(text: str) -> Iterator[Span]:
+    """Italian tax codes of persons, by their checksum (library `python-stdnum`)."""
     return (code.span() for code in _CODICE_FISCALE.finditer(text) if codicefiscale.is_valid(code[0]))
 
 
 def _partite_iva(text: str) -> Iterator[Span]:
+    """Italian VAT numbers, by their checksum (library `python-stdnum`)."""
     for number in _ELEVEN.finditer(text):
         before = text[max(number.start() - 40, 0) : number.start()].rsplit("\n", 1)[-1]
         if iva.is_valid(number[1]) and (number[0] != number[1] or _IVA_WORD.search(before)):
@@ -196,6 +204,7 @@ def _partite_iva(text: str) -> Iterator[Span]:
 
 
 def _credit_cards(text: str) -> Iterator[Span]:
+    """Card numbers, by their issuer and checksum (library `python-stdnum`)."""
     for card in _CARD.finditer(text):
         digits = re.sub(r"\D", "", card[0])
         if _ISSUER.fullmatch(digits) and luhn.is_valid(digits):
@@ -203,6 +212,7 @@ def _credit_cards(text: str) -> Iterator[Span]:
 
 
 def _phones(text: str) -> Iterator[Span]:
+    """Telephones of Italy, Portugal, Brazil, the United States, and abroad (library `phonenumbers`)."""
     spans: list[Span] = []
     for line in lines_with(_DIGITS, text):
         spans += [number.span() for number in _ABROAD.finditer(text, *line) if _is_phone(number[0], None)]
@@ -239,6 +249,7 @@ def _is_phone(written: str, region: str | None) -> bool:
 
 
 def _ip_addresses(text: str) -> Iterator[Span]:
+    """Public and private IPv4, IPv6; not the loopback, not version numbers."""
     spans = [
         match.span() if match[1] is None else (match.start(), match.start(1))
         for match in _IPV4.finditer(text)
@@ -266,6 +277,7 @@ def _is_host(written: str, prefix: str | None) -> bool:
 
 
 def _macs(text: str) -> Iterator[Span]:
+    """Network cards."""
     # Six pairs of digits with hyphens are a moment; all zeros or all f are nobody's.
     return (
         mac.span()
@@ -275,6 +287,7 @@ def _macs(text: str) -> Iterator[Span]:
 
 
 def _homes(text: str) -> Iterator[Span]:
+    r"""The name in `/home/NAME`, `/Users/NAME`, `C:\Users\NAME`."""
     return (home.span(1) for home in _HOME.finditer(text) if home[1].lower() not in _NOBODY)
 
 
@@ -297,4 +310,4 @@ FINDERS: MappingProxyType[str, Callable[[str], Iterator[Span]]] = MappingProxyTy
     }
 )
 """The rules that need one line only, in their order: known forms before a value that only a word gives
-away, and what has a checksum before what only has a shape."""
+away, and what has a checksum before what only has a shape. docs/privacy.md shows their docstrings."""

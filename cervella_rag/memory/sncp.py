@@ -19,7 +19,7 @@ from pathspec import GitIgnoreSpec
 from cervella_rag.domain import Document, Kind, Metadata, Source
 from cervella_rag.memory.cleaning import clean_line
 from cervella_rag.memory.dates import find_date
-from cervella_rag.memory.markdown import parse_markdown, parse_plain
+from cervella_rag.memory.markdown import parse
 from cervella_rag.memory.redaction import Redactor
 
 HEADER_LINES = 25
@@ -30,7 +30,6 @@ STATUS_CHARACTERS = 80
 Place = tuple[str, str]
 """Root and path of a file."""
 
-_MARKDOWN = {".md", ".markdown"}
 
 _NAME_KINDS: tuple[tuple[Kind, str], ...] = (
     (Kind.SPECIFICATION, r"task_benchmark|metriche|specifica|specification|test_plan"),
@@ -109,8 +108,7 @@ class DocumentReader:
         if self._redactor:
             clean = self._redactor.redact(source.text)
             source, redacted = replace(source, text=clean.text), clean.found
-        is_markdown = PurePosixPath(source.path).suffix.lower() in _MARKDOWN
-        blocks = parse_markdown(source.text) if is_markdown else parse_plain(source.text)
+        blocks = parse(source.path, source.text)
         lines = source.text.split("\n")
         fields = _header_fields(lines)
         name = PurePosixPath(source.path).stem

@@ -45,7 +45,6 @@ class Cleaner:
         self._beginnings = [" ".join(phrase.rstrip(_SIGNS).casefold().split()) for phrase in banned]
         self._longest = max(map(len, banned), default=0) + 2
         self._held: str | None = ""
-        self._shown_any = False
         self.removed: set[str] = set()
 
     def feed(self, piece: str) -> str:

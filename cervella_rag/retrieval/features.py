@@ -7,7 +7,8 @@ any embedder: scores of two models are not on one scale, their order is.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ from cervella_rag.retrieval.answer_types import asked_type, asks_reason
 from cervella_rag.retrieval.reading import Readings, reading_of
 
 Features = NDArray[np.float32]
+OtherNames = Mapping[str, Sequence[str]]
+"""A word, and what it is called in other languages."""
+NO_NAMES: OtherNames = MappingProxyType({})
 
 NAMES = (
     "lexical",  # BM25, as a share of the best candidate's
@@ -31,9 +35,12 @@ NAMES = (
 )
 
 
-def features(question: str, candidates: Sequence[tuple[Chunk, Scores]]) -> Features:
-    """Return shape (len(candidates), len(NAMES)), float32."""
-    asked = sorted(stems(numbered(question)))
+def features(
+    question: str, candidates: Sequence[tuple[Chunk, Scores]], also: OtherNames = NO_NAMES
+) -> Features:
+    """Return shape (len(candidates), len(NAMES)), float32; see `ranker.rerank`."""
+    others = {stem: stems(names) for word, names in also.items() for stem in stems([word])}
+    asked = {stem: others.get(stem, frozenset()) for stem in sorted(stems(numbered(question)))}
     readings = Readings([reading_of(chunk) for chunk, _ in candidates], asked)
     found = [scores for _, scores in candidates]
     weights = [_weight(count, len(candidates)) for count in readings.counts]

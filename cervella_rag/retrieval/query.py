@@ -9,6 +9,7 @@ from cervella_rag.domain import Message, Understood
 from cervella_rag.memory.exact.period import span_in
 from cervella_rag.memory.lexical import fold, words
 from cervella_rag.retrieval.answer_types import asked_type
+from cervella_rag.retrieval.dictionary import dictionary
 
 _OPENS_WITH_CONJUNCTION = re.compile(r"(?i)^\W*(?:e|ed|ma|o|allora|invece|and|but|so|mas|ou)\b")
 _FEWEST_WORDS = 2
@@ -48,6 +49,7 @@ def understand(question: str, history: Sequence[Message], today: str, longest: i
     return Understood(
         searched=searched,
         words=tuple(words(searched)),
+        also=tuple(dictionary().translations(searched).items()),
         asks=next((name for name, rule in _SORT_RULES if rule.search(folded)), "fact"),
         answer=asked_type(folded),
         session=(session[1] or session[2]).lower() if session else None,

@@ -16,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 
 from cervella_rag.domain import Chunk, Scores
-from cervella_rag.retrieval.features import NAMES, features
+from cervella_rag.retrieval.features import NAMES, NO_NAMES, OtherNames, features
 
 WEIGHTS = {
     "lexical": 3.32,
@@ -31,11 +31,19 @@ WEIGHTS = {
 _VECTOR = np.array([WEIGHTS[name] for name in NAMES], np.float32)
 
 
-def rerank(question: str, candidates: Sequence[tuple[Chunk, Scores]]) -> list[tuple[Chunk, Scores]]:
-    """Return the candidates best first, each with its `rerank` score; equal ones keep their order."""
+def rerank(
+    question: str, candidates: Sequence[tuple[Chunk, Scores]], also: OtherNames = NO_NAMES
+) -> list[tuple[Chunk, Scores]]:
+    """Return the candidates best first, each with its `rerank` score; equal ones keep their order.
+
+    Args:
+        question: What is asked.
+        candidates: What was found.
+        also: What words of the question are called in other languages.
+    """
     if not candidates:
         return []
-    values = features(question, candidates) @ _VECTOR
+    values = features(question, candidates, also) @ _VECTOR
     order = np.argsort(-values, kind="stable")
     return [
         (candidates[place][0], replace(candidates[place][1], rerank=float(values[place])))

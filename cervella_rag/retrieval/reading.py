@@ -7,7 +7,7 @@ question anew took 5 ms of its 12, and 15 where a sort of thing is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -19,6 +19,8 @@ from cervella_rag.memory.lexical import fold, stems
 from cervella_rag.memory.windows import windows
 from cervella_rag.retrieval.answer_types import TYPES, gives
 
+_BY_ANOTHER_NAME = 0.5
+"""What a word counts that stands there in another language."""
 VERSION = "1"
 """Raised where stems, windows or the sorts of thing change: what was read before is then read anew."""
 _HEAD = f"{VERSION}:"
@@ -52,11 +54,11 @@ class Readings:
 
     Attributes:
         texts: One reading a candidate.
-        asked: Distinct stems to look for.
+        asked: Distinct stems to look for, each with the stems of its other names.
     """
 
     texts: Sequence[str]
-    asked: Sequence[str]
+    asked: Mapping[str, Iterable[str]]
 
     def gives(self, name: str) -> list[bool]:
         """Tell of each candidate whether it has something of the named sort."""
@@ -70,7 +72,7 @@ class Readings:
 
     @property
     def counts(self) -> list[int]:
-        """How many candidates have each stem."""
+        """How many candidates have each stem, by whatever name."""
         counts: list[int] = self._by_candidate.sum(axis=1).tolist()
         return counts
 
@@ -95,19 +97,20 @@ class Readings:
         return starts
 
     @cached_property
-    def _by_line(self) -> NDArray[np.bool_]:
-        """Shape (stems, lines): which stem stands in which line of all candidates."""
+    def _by_line(self) -> NDArray[np.float64]:
+        """Shape (stems, lines): 1 where a stem stands in a line of all candidates, less where another name does."""
         text = "\n".join(self.texts).encode()
         ends = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n"))
-        present = np.zeros((len(self.asked), len(ends) + 1), np.bool_)
-        for row, stem in enumerate(self.asked):
-            present[row, np.searchsorted(ends, _places(text, f" {stem} ".encode()))] = True
+        present = np.zeros((len(self.asked), len(ends) + 1))
+        for row, (stem, others) in enumerate(self.asked.items()):
+            for name, value in (*((other, _BY_ANOTHER_NAME) for other in others), (stem, 1.0)):
+                present[row, np.searchsorted(ends, _places(text, f" {name} ".encode()))] = value
         return present
 
     @cached_property
     def _by_candidate(self) -> NDArray[np.bool_]:
         """Shape (stems, candidates)."""
-        by_candidate: NDArray[np.bool_] = np.logical_or.reduceat(self._by_line, self._starts, axis=1)
+        by_candidate: NDArray[np.bool_] = np.logical_or.reduceat(self._by_line > 0, self._starts, axis=1)
         return by_candidate
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import stamina
@@ -58,6 +59,14 @@ CONNECT_SECONDS = 2.0
 """Longest wait for a server to be there at all; what follows may load a model."""
 
 
+@dataclass(frozen=True, slots=True)
+class Portions:
+    """How many texts are asked for in one request, and how many requests are under way at once."""
+
+    batch_size: int = 32
+    concurrency: int = 1
+
+
 class TextTooLongError(Exception):
     """Inside an embedder: a text is longer than its model's window."""
 
@@ -69,14 +78,19 @@ class ModelEmbedder(ABC):
         technology: What runs the model; first half of the name.
         model: Its name; second half of the name.
         prefixes: Put before texts, or None for a model that needs none or puts its own.
-        batch_size: Texts asked for at once.
+        portions: How documents are asked for; more than one request at once only where `_embed` lets it.
     """
 
     def __init__(
-        self, technology: str, model: str, *, prefixes: Prefixes | None = None, batch_size: int = 32
+        self,
+        technology: str,
+        model: str,
+        *,
+        prefixes: Prefixes | None = None,
+        portions: Portions | None = None,
     ) -> None:
         self._prefixes = prefixes or Prefixes()
-        self._batch_size = batch_size
+        self._portions = portions or Portions()
         before = self._prefixes.document.strip()
         # Other words before the documents make vectors that cannot be compared.
         self.name = f"{technology}:{model}" + (f" ({before})" if before else "")
@@ -93,7 +107,13 @@ class ModelEmbedder(ABC):
         """See `Embedder`."""
         if not texts:
             return np.empty((0, self.dimension), np.float32)
-        return np.vstack([self._whole(batch, is_query=False) for batch in batches(texts, self._batch_size)])
+        cut = list(batches(texts, self._portions.batch_size))
+        embed = partial(self._whole, is_query=False)
+        if self._portions.concurrency == 1 or len(cut) == 1:
+            return np.vstack([embed(batch) for batch in cut])
+        # Results come in the order of the batches; the first that fails calls off those not yet begun.
+        with ThreadPoolExecutor(self._portions.concurrency, thread_name_prefix="embed") as pool:
+            return np.vstack(list(pool.map(embed, cut)))
 
     def embed_query(self, text: str) -> Vectors:
         """See `Embedder`."""

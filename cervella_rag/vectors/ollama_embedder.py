@@ -11,6 +11,7 @@ from cervella_rag.protocols import Vectors
 from cervella_rag.vectors.embedding import (
     CONNECT_SECONDS,
     ModelEmbedder,
+    Portions,
     Prefixes,
     TextTooLongError,
     ask_again,
@@ -27,10 +28,19 @@ class OllamaEmbedder(ModelEmbedder):
         model: Its name there.
         prefixes: Put before texts; Ollama itself puts none.
         timeout_seconds: Longest wait for one batch, loading the model included.
+        portions: How many texts and requests at once.
     """
 
-    def __init__(self, url: str, model: str, prefixes: Prefixes | None, timeout_seconds: float) -> None:
-        super().__init__("ollama", model, prefixes=prefixes)
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        *,
+        prefixes: Prefixes | None,
+        timeout_seconds: float,
+        portions: Portions,
+    ) -> None:
+        super().__init__("ollama", model, prefixes=prefixes, portions=portions)
         self._url = url
         self._model = model
         timeout = httpx.Timeout(timeout_seconds, connect=CONNECT_SECONDS)

@@ -12,6 +12,7 @@ from cervella_rag.protocols import Vectors
 from cervella_rag.vectors.embedding import (
     CONNECT_SECONDS,
     ModelEmbedder,
+    Portions,
     Prefixes,
     TextTooLongError,
     ask_again,
@@ -32,12 +33,20 @@ class OpenAIEmbedder(ModelEmbedder):
         key: What the server wants to see; any word for one that wants nothing.
         prefixes: Put before texts.
         timeout_seconds: Longest wait for one batch.
+        portions: How many texts and requests at once.
     """
 
-    def __init__(
-        self, url: str, model: str, *, key: str, prefixes: Prefixes | None, timeout_seconds: float
+    def __init__(  # noqa: PLR0913 - each is a setting of its own
+        self,
+        url: str,
+        model: str,
+        *,
+        key: str,
+        prefixes: Prefixes | None,
+        timeout_seconds: float,
+        portions: Portions,
     ) -> None:
-        super().__init__("openai", model, prefixes=prefixes)
+        super().__init__("openai", model, prefixes=prefixes, portions=portions)
         self._url = url
         self._model = model
         timeout = httpx2.Timeout(timeout_seconds, connect=CONNECT_SECONDS)

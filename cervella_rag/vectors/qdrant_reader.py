@@ -12,6 +12,7 @@ from cervella_rag.domain import Chunk, Filters
 from cervella_rag.protocols import Manifest, Search, Vectors
 from cervella_rag.vectors.batches import batches
 from cervella_rag.vectors.payload import DATE_FIELD, DENSE, LEXICAL, WINDOWS, from_payload
+from cervella_rag.vectors.qdrant_layout import search_params
 from cervella_rag.vectors.qdrant_wire import Wire
 from cervella_rag.vectors.ranking import Found, rank
 
@@ -27,6 +28,7 @@ class Reader:
     def __init__(self, wire: Wire, collection: str, manifest: Manifest) -> None:
         self._wire = wire
         self._live = live(manifest.generation)
+        self._rescored, self._whole = search_params(wire.layout)
         self.collection = collection
         self.manifest = manifest
 
@@ -47,12 +49,17 @@ class Reader:
             models.QueryRequest(
                 prefetch=[
                     models.Prefetch(
-                        query=queries[one], using=one, filter=condition, limit=search.candidates
+                        query=queries[one],
+                        using=one,
+                        filter=condition,
+                        limit=search.candidates,
+                        params=self._rescored if one == DENSE else None,
                     )
                     for one in lists
                 ],
                 query=query,
                 using=name,
+                params=self._whole if name == DENSE else None,
                 limit=len(lists) * search.candidates,
                 with_payload=name == lists[-1],
             )

@@ -38,6 +38,7 @@ from cervella_rag.errors import (
 from cervella_rag.protocols import Manifest, StoreReader
 from cervella_rag.vectors.batches import batches
 from cervella_rag.vectors.payload import DATE_FIELD, DENSE, KEYWORD_FIELDS, LEXICAL, WINDOWS, to_payload
+from cervella_rag.vectors.qdrant_layout import vector_params
 from cervella_rag.vectors.qdrant_lease import FREE, Lease, held_by
 from cervella_rag.vectors.qdrant_reader import BATCH, BORN, GONE, Reader, any_of, live
 from cervella_rag.vectors.qdrant_wire import QdrantOptions, Wire, connect
@@ -218,8 +219,11 @@ class Writer:
         self._wire.call(
             client.create_collection,
             collection,
-            vectors_config=_vectors(dimension) if dimension else {},
+            vectors_config=vector_params(dimension, self._wire.layout) if dimension else {},
             sparse_vectors_config={LEXICAL: models.SparseVectorParams(modifier=models.Modifier.IDF)},
+            shard_number=self._wire.layout.shards,
+            replication_factor=self._wire.layout.replicas,
+            write_consistency_factor=self._wire.layout.write_consistency,
         )
         keyword = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, prefix=True)
         fields: dict[str, Any] = {
@@ -293,17 +297,3 @@ class Writer:
         if not self._collection:
             raise StoreError(reason="the next generation was not begun")
         return self._collection
-
-
-def _vectors(dimension: int) -> dict[str, models.VectorParams]:
-    """Chunks are searched; windows only score what was found: they need no graph, and half floats do."""
-    return {
-        DENSE: models.VectorParams(size=dimension, distance=models.Distance.COSINE),
-        WINDOWS: models.VectorParams(
-            size=dimension,
-            distance=models.Distance.COSINE,
-            multivector_config=models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM),
-            datatype=models.Datatype.FLOAT16,
-            hnsw_config=models.HnswConfigDiff(m=0),
-        ),
-    }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import ssl
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from threading import Lock
 from typing import Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
@@ -20,11 +22,13 @@ from qdrant_client.http.exceptions import ApiException, ResponseHandlingExceptio
 
 from cervella_rag.errors import (
     CervellaError,
+    InvalidSettingError,
     StoreError,
     StoreRefusedError,
     StoreUnavailableError,
     StoreVersionError,
 )
+from cervella_rag.vectors.qdrant_layout import PLAIN, Layout
 
 _PAGE = 1000
 _PATIENCE_SECONDS = 2.0
@@ -41,6 +45,8 @@ class QdrantOptions:
         collection: Alias of the current collection; others are named after it.
         key: "" for a server that asks for none.
         grpc_port: Port to speak gRPC to instead of HTTP, or None.
+        ca_file: Certificates to trust instead of the system's.
+        layout: Of the collections that are made.
     """
 
     url: str
@@ -48,10 +54,17 @@ class QdrantOptions:
     key: str
     grpc_port: int | None
     timeout_seconds: int
+    ca_file: Path | None = None
+    layout: Layout = PLAIN
 
 
 def connect(options: QdrantOptions) -> QdrantClient:
-    """Return a client; nothing is sent yet."""
+    """Return a client; nothing is sent yet.
+
+    Raises:
+        InvalidSettingError: The file of certificates cannot be used.
+    """
+    trusted = _trusted(options.ca_file) if options.ca_file else {}
     with warnings.catch_warnings():
         # Between containers and on one machine there is no TLS, and no one to listen in.
         warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
@@ -64,7 +77,22 @@ def connect(options: QdrantOptions) -> QdrantClient:
             grpc_port=options.grpc_port or 6334,
             timeout=options.timeout_seconds,
             check_compatibility=False,  # it only warns; `Wire` refuses
+            **trusted,
         )
+
+
+def _trusted(ca_file: Path) -> dict[str, Any]:
+    """Return what makes HTTP and gRPC trust these certificates and no others."""
+    try:
+        context = ssl.create_default_context(cafile=ca_file.expanduser())
+        return {
+            "verify": context,
+            "grpc_options": {"root_certificates": ca_file.expanduser().read_bytes()},
+        }
+    except OSError as error:  # what OpenSSL cannot read is one too
+        raise InvalidSettingError(
+            variable="CERVELLA_QDRANT__CA_FILE", value=ca_file, reason=error
+        ) from error
 
 
 class Wire:
@@ -75,6 +103,11 @@ class Wire:
         self._make = make
         self._client: QdrantClient | None = None
         self._lock = Lock()
+
+    @property
+    def layout(self) -> Layout:
+        """How collections are laid out."""
+        return self._options.layout
 
     @property
     def client(self) -> QdrantClient:
