@@ -109,7 +109,9 @@ class Retriever:
         found = prefer(understood, rerank(understood.searched, candidates, dict(understood.also)))
         asked = understood.words
         wanted = max(top_k, WEIGHED)
-        best = tuple(Hit(chunk, scores, self._why(asked, chunk, scores)) for chunk, scores in found[:wanted])
+        best = tuple(
+            Hit(chunk, scores, self._why(asked, chunk, scores)) for chunk, scores in found[:wanted]
+        )
         hits = best[:top_k]
         gate = gate_for(reader.manifest.embedder if dense else NO_EMBEDDER)
         doubt = gate.doubt(understood, best[:WEIGHED])
