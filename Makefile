@@ -79,7 +79,8 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "Installing Cervella in $(VENV) (about a minute)..."
-	@$(PIP) --editable '.[local]'
+	@# trec_eval is not built for every machine; without it only `cervella eval retrieval` is missing.
+	@$(PIP) --editable '.[local,eval]' || $(PIP) --editable '.[local]'
 	@touch $@
 
 comma := ,

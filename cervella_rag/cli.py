@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import sys
 import threading
+from dataclasses import asdict
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cervella_rag import __version__, bootstrap, terminal
+from cervella_rag.cli_eval import evaluations
 from cervella_rag.cli_memory import memory_app
 from cervella_rag.doctor import examine
 from cervella_rag.errors import CervellaError
@@ -27,15 +28,19 @@ from cervella_rag.terminal import err, out, safe, say
 from cervella_rag.terminal_chat import COMMANDS, TerminalChat
 
 if TYPE_CHECKING:
+    from cervella_rag.indexing.enrich import Estimate
     from cervella_rag.settings import Settings
 
 EXIT_REFUSED = 3
 EXIT_INTERRUPTED = 130
 
 Json = Annotated[bool, typer.Option("--json", help=say("opt_json"))]
+Voice = Annotated[
+    Literal["auto", "ollama", "openai", "llama_cpp", "memory_only"] | None,
+    typer.Option("--voice", help=say("opt_voice")),
+]
 
 app = typer.Typer(help=say("about"), no_args_is_help=True, add_completion=False)
-evaluations = typer.Typer(help=say("help_eval"), no_args_is_help=True)
 models = typer.Typer(help=say("help_model"), no_args_is_help=True)
 app.add_typer(evaluations, name="eval")
 feedback = typer.Typer(help=say("help_feedback"), no_args_is_help=True)
@@ -109,6 +114,34 @@ def index(
         terminal.show_report(report, dry_run=dry_run)
     if report.refused:
         raise typer.Exit(EXIT_REFUSED)
+
+
+@app.command("enrich", help=say("help_enrich"))
+def enrich(
+    limit: Annotated[int | None, typer.Option(min=1, help=say("opt_enrich_limit"))] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help=say("opt_enrich_dry_run"))] = False,
+    yes: Annotated[bool, typer.Option("--yes", help=say("opt_enrich_yes"))] = False,
+    voice: Voice = None,
+    as_json: Json = False,
+) -> None:
+    """Let a voice write of every chunk what it is about, and search that too."""
+    settings = bootstrap.with_voice(bootstrap.load_settings(), voice)
+    with terminal.progress_bar() as progress:
+
+        def confirm(estimate: Estimate) -> bool:
+            with progress.paused():
+                return terminal.confirm_enrichment(estimate, yes=yes)
+
+        report, indexed = bootstrap.enrich(settings, confirm, progress, limit=limit, dry_run=dry_run)
+    if as_json:
+        outer = bootstrap.outer_shape(indexed) if indexed else None
+        _print_json({**asdict(report), "index": outer})
+        return
+    if dry_run and report.estimate:
+        terminal.show_estimate(report.estimate)
+    terminal.show_enriched(report)
+    if indexed:
+        terminal.show_report(indexed, dry_run=False)
 
 
 @app.command(help=say("help_watch"))
@@ -368,86 +401,6 @@ def serve(
         port=port or settings.api.port,
         announce=lambda host, port: out.print(say("serving", host=host, port=port)),
     )
-
-
-@evaluations.command("retrieval", help=say("help_eval_retrieval"))
-def eval_retrieval(
-    file: Annotated[Path, typer.Argument(help=say("arg_file"))], as_json: Json = False
-) -> None:
-    """Measure retrieval on an evaluation file."""
-    with terminal.progress_bar() as progress:
-        report = bootstrap.evaluate_retrieval(
-            bootstrap.load_settings(), file, lambda done, total: progress("questions", done, total)
-        )
-    if as_json:
-        _print_json(report)
-    else:
-        terminal.show_measures(report)
-
-
-Voice = Annotated[
-    Literal["auto", "ollama", "openai", "llama_cpp", "memory_only"] | None,
-    typer.Option("--voice", help=say("opt_voice")),
-]
-
-
-@evaluations.command("persona", help=say("help_eval_persona"))
-def eval_persona(
-    voice: Voice = None,
-    turns: Annotated[str, typer.Option(help=say("opt_turns"))] = "1,8,20",
-    as_json: Json = False,
-) -> None:
-    """Measure how much a voice sounds like her."""
-    settings = bootstrap.with_voice(bootstrap.load_settings(), voice)
-    if not all(part.isdecimal() and 1 <= int(part) <= 100 for part in turns.split(",")):
-        raise typer.BadParameter(say("bad_turns"), param_hint="--turns")
-    with terminal.progress_bar() as progress:
-        wanted = tuple(sorted({int(part) for part in turns.split(",")}))
-        report = bootstrap.evaluate_persona(settings, wanted, progress)
-    if as_json:
-        _print_json(report)
-    else:
-        terminal.show_voice_measures(report)
-
-
-@evaluations.command("answers", help=say("help_eval_answers"))
-def eval_answers(
-    file: Annotated[Path, typer.Argument(help=say("arg_file"))], voice: Voice = None, as_json: Json = False
-) -> None:
-    """Measure answers on an evaluation file."""
-    settings = bootstrap.with_voice(bootstrap.load_settings(), voice)
-    with terminal.progress_bar() as progress:
-        report = bootstrap.evaluate_answers(settings, file, progress)
-    if as_json:
-        _print_json(report)
-    else:
-        terminal.show_answer_measures(report)
-
-
-@evaluations.command("tasks", help=say("help_eval_tasks"))
-def eval_tasks(
-    folder: Annotated[Path | None, typer.Argument(help=say("arg_tasks"))] = None,
-    voice: Voice = None,
-    judge: Annotated[
-        Literal["ollama", "openai", "llama_cpp"] | None, typer.Option(help=say("opt_judge"))
-    ] = None,
-    sheet: Annotated[Path | None, typer.Option(help=say("opt_sheet"))] = None,
-    against: Annotated[Path | None, typer.Option(help=say("opt_against"))] = None,
-    as_json: Json = False,
-) -> None:
-    """Ask the twenty tasks and check what comes."""
-    settings = bootstrap.with_voice(bootstrap.load_settings(), voice)
-    material = folder or Path(os.environ.get("CERVELLA_TEST_MATERIAL", "../shared")) / "benchmark"
-    other = bootstrap.read_answers(material, against) if sheet else None
-    with terminal.progress_bar() as progress:
-        report = bootstrap.evaluate_tasks(settings, material, judge, progress)
-    if sheet and other:
-        key = bootstrap.write_sheet(report, other, sheet, locale_language())
-        err.print(safe(say("sheet_written", sheet=sheet, names=key)))
-    if as_json:
-        _print_json(report)
-    else:
-        terminal.show_task_measures(report)
 
 
 @personas.command("check", help=say("help_persona_check"))

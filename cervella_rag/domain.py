@@ -173,6 +173,7 @@ class Chunk:
             line that is longer than that by itself, a part.
         index_text: File name, headings and cleaned words; for embedding and lexical search.
         reading: What the ranker looks for in it, read once (`retrieval.reading`); "" where nobody has.
+        enrichment: Lines that a model wrote of it, searched too and never shown; "" without any.
     """
 
     chunk_id: str
@@ -188,6 +189,12 @@ class Chunk:
     metadata: Metadata
     retired: str | None = None
     reading: str = ""
+    enrichment: str = ""
+
+    @property
+    def searched_text(self) -> str:
+        """Everything that is searched by words."""
+        return f"{self.index_text}\n{self.enrichment}" if self.enrichment else self.index_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -507,7 +514,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class IndexReport:
-    """What one run of `index` did; counts are documents unless named otherwise."""
+    """What one run of `index` did; counts are documents unless named otherwise.
+
+    Attributes:
+        enriched: Chunks whose enrichment came, changed or went.
+    """
 
     added: int = 0
     changed: int = 0
@@ -525,6 +536,7 @@ class IndexReport:
     roots: dict[str, str] = field(default_factory=dict)
     dropped_roots: dict[str, str] = field(default_factory=dict)
     redacted: dict[str, int] = field(default_factory=dict)
+    enriched: int = 0
 
 
 @dataclass(frozen=True, slots=True)

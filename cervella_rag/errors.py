@@ -20,7 +20,8 @@ CervellaError
 │   ├── EvaluationFileError
 │   ├── ExtraMissingError
 │   ├── ModelFileError
-│   └── ModelUnknownError
+│   ├── ModelUnknownError
+│   └── VoiceAbsentError
 ├── AuthoringError          the author of a persona or a prompt
 │   ├── PersonaFileError
 │   └── TemplateFileError
@@ -212,6 +213,12 @@ class ModelUnknownError(ConfigurationError):
     """No model of that name can be fetched."""
 
     code: ClassVar[str] = "model_unknown"
+
+
+class VoiceAbsentError(ConfigurationError):
+    """What needs a voice with a model finds none that can speak."""
+
+    code: ClassVar[str] = "voice_absent"
 
 
 class AuthoringError(CervellaError):

@@ -99,8 +99,8 @@ class Manifest:
             in it still.
         projects: Projects that files of the memory belong to.
         newest: Latest date of a file that is there, ISO; "" where none has one.
-        line: Above which chance of having no answer a question is turned away, as `cervella calibrate` found
-            it for this memory; None takes the embedder's own.
+        line: Above which chance of having no answer a question is turned away, as `cervella eval calibrate`
+            found it for this memory; None takes the embedder's own.
     """
 
     format: int

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
+from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from cervella_rag.chat.citations import cite
 from cervella_rag.domain import Done, Sources, Status, Token
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     )
     from cervella_rag.errors import CervellaError
     from cervella_rag.indexing.backup import BackupReport
+    from cervella_rag.indexing.enrich import EnrichReport, Estimate
     from cervella_rag.retrieval.stats import Stats
 
 _DIRECTIONS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -81,19 +83,33 @@ def speaking(states: Sequence[VoiceState]) -> str | None:
     return next((f"{state.mode} {state.model}" for state in states if state.ready and state.model), None)
 
 
+class ProgressBars:
+    """A bar for every stage of a long step; called with the stage, how far it is, and how far it goes."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Show how far a stage is."""
+        if stage not in self._tasks:
+            self._tasks[stage] = self._progress.add_task(say(f"progress_{stage}"), total=total)
+        self._progress.update(self._tasks[stage], completed=done, total=total)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the terminal to a question."""
+        self._progress.stop()
+        yield
+        self._progress.start()
+
+
 @contextmanager
-def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
+def progress_bar() -> Iterator[ProgressBars]:
     """Show how far a long step is, on stderr; yield what to tell it."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=err) as progress:
-        tasks: dict[str, Any] = {}
-
-        def tell(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = progress.add_task(say(f"progress_{stage}"), total=total)
-            progress.update(tasks[stage], completed=done, total=total)
-
-        yield tell
+        yield ProgressBars(progress)
 
 
 def show_report(report: IndexReport, *, dry_run: bool) -> None:
@@ -116,6 +132,8 @@ def show_report(report: IndexReport, *, dry_run: bool) -> None:
     for name, place in report.dropped_roots.items():
         err.print(safe(say("dropped_root", name=name, place=place)), style="yellow")
     out.print(say("index_counts", **{name: getattr(report, name) for name in names}))
+    if report.enriched:
+        out.print(say("index_enriched", count=report.enriched))
     seconds = f"{report.took_ms / 1000:.1f}"
     totals = {name: getattr(report, name) for name in ("documents", "chunks", "generation")}
     out.print(say("would_index") if dry_run else say("indexed", seconds=seconds, **totals))
@@ -264,6 +282,33 @@ def confirm_proposal(proposal: Proposal, *, yes: bool) -> bool:
         return False
 
 
+def confirm_enrichment(estimate: Estimate, *, yes: bool) -> bool:
+    """Tell what writing of the other chunks takes, and ask; without somebody to ask, the answer is no."""
+    show_estimate(estimate)
+    if yes:
+        return True
+    try:
+        return typer.confirm(say("ask_enrich"), err=True)
+    except typer.Abort:
+        return False
+
+
+def show_estimate(estimate: Estimate) -> None:
+    """Print what writing of the other chunks takes."""
+    told = {**asdict(estimate), "duration": _duration(estimate.seconds)}
+    err.print(safe(say("enrich_estimate", **told)))
+
+
+def show_enriched(report: EnrichReport) -> None:
+    """Print what a voice wrote of chunks."""
+    told = {**asdict(report), "duration": _duration(report.seconds)}
+    out.print(safe(say("enriched", **told)))
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
+
+
 def show_stats(stats: Stats) -> None:
     """Print what the index holds."""
     manifest = stats.manifest
@@ -311,77 +356,6 @@ def show_checks(checks: list[tuple[str, bool, str]]) -> None:
     for name, is_well, detail in checks:
         mark = f"[green]{say('yes')}[/green]" if is_well else f"[red]{say('no')}[/red]"
         out.print(f"{mark:>4}  {say(f'check_{name}')}: {safe(detail)}")
-
-
-def show_measures(report: dict[str, Any]) -> None:
-    """Print the measures of `eval retrieval` as a table."""
-    table = Table(title=say("eval_title", items=report["items"], **report["index"]))
-    columns = [("span", name) for name in report["overall"]["span"]]
-    columns += [("file", name) for name in ("hit@1", "hit@5")]
-    table.add_column("")
-    table.add_column("n", justify="right")
-    for group, name in columns:
-        table.add_column(f"{group}\n{name}", justify="right")
-    for kind, measures in {"": report["overall"], **report["kinds"]}.items():
-        cells = [_number(measures[group][name]) for group, name in columns]
-        table.add_row(kind, str(measures["items"]), *cells)
-    out.print(table)
-    for kind, older in report["older_above_newer"].items():
-        out.print(say("eval_older", kind=kind, share=_number(older["share"]), items=older["items"]))
-    right, wrong = (_number(report[name]) for name in ("unanswerable_abstained", "wrongly_abstained"))
-    out.print(say("eval_abstained", right=right, wrong=wrong))
-    out.print(say("eval_latency", **report["latency_ms"]))
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def show_voice_measures(report: dict[str, Any]) -> None:
-    """Print the measures of `eval persona`."""
-    table = Table(title=say("voice_title", persona=report["persona"], answers=report["answers"]))
-    for column in ("", *(say(f"eval_{name}") for name in _VOICE_MEASURES)):
-        table.add_column(column, justify="right" if column else "left")
-    for condition, measures in report["conditions"].items():
-        table.add_row(say(f"eval_{condition}"), *(_number(measures[name]) for name in _VOICE_MEASURES))
-        for turn, part in measures["turns"].items():
-            label = f"  {say('eval_turn', turn=turn)}"
-            table.add_row(label, *(_number(part[name]) for name in _VOICE_MEASURES))
-    out.print(table)
-    for name in ("indicators", "situations"):
-        shown = ", ".join(f"{key} {_number(value)}" for key, value in report[name].items())
-        out.print(safe(f"{say(f'eval_{name}')}: {shown}"))
-    out.print(say("voice_end", drift=_number(report["drift"]), margin=_number(report["margin"])))
-
-
-_VOICE_MEASURES = ("share", "mark", "passed", "without_faults")
-
-
-def show_answer_measures(report: dict[str, Any]) -> None:
-    """Print the measures of `eval answers`."""
-    for name, value in report.items():
-        if name != "answers" and not isinstance(value, dict):
-            shown = _number(value) if isinstance(value, float) or value is None else str(value)
-            out.print(safe(f"{name}: {shown}"))
-    kinds = ", ".join(f"{kind} {_number(share)}" for kind, share in report["right_by_kind"].items())
-    out.print(safe(f"right_by_kind: {kinds}"))
-
-
-def show_task_measures(report: dict[str, Any]) -> None:
-    """Print what came of the twenty tasks, each with the checks it fails."""
-    table = Table(
-        title=say("tasks_title", passed=report["passed"], tasks=report["tasks"], left=report["open"])
-    )
-    for column in ("", "tier", say("eval_checks"), say("eval_marks"), say("eval_failed")):
-        table.add_column(column)
-    for result in report["results"]:
-        checks = f"{sum(result['checks'].values())}/{len(result['checks'])}"
-        marks = "/".join(str(mark) for mark in (result["marks"] or {}).values()) or "-"
-        failed = safe("; ".join(result["failed"])[:160])
-        table.add_row(result["id"], str(result["tier"]), checks, marks, failed)
-    out.print(table)
-    if not report["judged"]:
-        out.print(say("tasks_unjudged"))
 
 
 def show_costs(costs: dict[str, Any]) -> None:

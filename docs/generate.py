@@ -155,14 +155,22 @@ def _shape(schema: dict[str, Any]) -> str:
 
 def measures(metrics: Metrics) -> str:
     """Return every metric with its type, labels and meaning."""
-    # The library tells labels of a metric only where something was counted.
-    collectors = sorted(metrics._registry._collector_to_names, key=lambda one: one._name)  # type: ignore[attr-defined]
+    # The library tells labels of a metric only where something was counted; families know their own.
     rows = []
-    for one in collectors:
-        name = one._name + ("_total" if one._type == "counter" else "")  # type: ignore[attr-defined]
-        labels = ", ".join(f"`{label}`" for label in one._labelnames)  # type: ignore[attr-defined]
-        rows.append(f"`{name}` | {one._type} | {labels} | {_cell(one._documentation)}")  # type: ignore[attr-defined]
-    return _table("metric | type | labels | meaning", rows)
+    for one in metrics._registry._collector_to_names:
+        families = [one] if hasattr(one, "_labelnames") else one.collect()
+        rows += [_measure(family) for family in families]
+    return _table("metric | type | labels | meaning", sorted(rows))
+
+
+def _measure(one: Any) -> str:
+    name, kind, labels, text = (
+        (one._name, one._type, one._labelnames, one._documentation)
+        if hasattr(one, "_name")
+        else (one.name, one.type, one._labelnames, one.documentation)
+    )
+    told = ", ".join(f"`{label}`" for label in labels)
+    return f"`{name + ('_total' if kind == 'counter' else '')}` | {kind} | {told} | {_cell(text)}"
 
 
 def alerts() -> str:

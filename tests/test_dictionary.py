@@ -67,7 +67,8 @@ def test_a_word_in_another_language_counts_half() -> None:
     def coverage(text: str) -> float:
         metadata = Metadata(title="t", kind=Kind.OTHER, language="it")
         chunk = Chunk(
-            chunk_id=text, root="r", path="p", paths=("p",), sha256="s", headings=(), start_line=1, end_line=1,
+            chunk_id=text, root="r", path="p", paths=("p",), sha256="s", headings=(), start_line=1,
+            end_line=1,
             text=text, index_text=f"p\n\n{text}", metadata=metadata,
         )  # fmt: skip
         row = features("oven", [(chunk, Scores(lexical=1.0))], {"oven": ("forno",)})[0]

@@ -20,6 +20,7 @@ from cervella_rag.settings import Settings
 
 HOUSE = Path(__file__).parents[1]
 QUESTIONS = Path(__file__).parent / "questions" / "knowledge.jsonl"
+BASELINE = QUESTIONS.with_suffix(".baseline.json")
 ROW = re.compile(r"^\| (?P<question>[^|]+\?) \| (?P<fact>[^|]+) \| `(?P<file>[^|`]+)` \|$", re.MULTILINE)
 
 
@@ -71,10 +72,14 @@ def test_its_questions_stand_on_it() -> None:
 
 
 def test_what_is_asked_is_found_as_often_as_before(ready: Settings) -> None:
-    measured = bootstrap.evaluate_retrieval(ready, QUESTIONS, lambda done, total: None)
+    """Beside the run that is kept; where finding gets better: `cervella eval retrieval --save-baseline`."""
+    measured = bootstrap.evaluate_retrieval(ready, QUESTIONS, lambda stage, done, total: None)
     spans = measured["overall"]["span"]
     assert spans["hit@5"] >= 0.71
     assert spans["hit@10"] >= 0.82
+    comparison = bootstrap.compare_with_baseline(measured, BASELINE)
+    assert comparison["asked"] == measured["items"]
+    assert comparison["passed"], comparison
 
 
 def samples() -> list[dict[str, str]]:

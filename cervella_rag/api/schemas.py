@@ -389,6 +389,9 @@ class IndexReportModel(_FromAttributes):
     roots: dict[str, str]
     dropped_roots: dict[str, str]
     redacted: dict[str, int]
+    enriched: int = Field(
+        0, description="Chunks of which something else is searched besides their lines now."
+    )
 
 
 class DifferenceModel(_FromAttributes):

@@ -7,6 +7,7 @@ loads no model, a search loads no web server.
 from __future__ import annotations
 
 from cervella_rag.bootstrap.brief import brief_shape, write_brief
+from cervella_rag.bootstrap.enrich import enrich
 from cervella_rag.bootstrap.index import (
     count_index,
     find_roots,
@@ -35,13 +36,19 @@ from cervella_rag.bootstrap.persona import (
     export_persona,
     import_persona,
 )
+from cervella_rag.bootstrap.retrieval import (
+    calibrate,
+    compare_with_baseline,
+    evaluate_retrieval,
+    make_llama_index_retriever,
+    save_baseline,
+)
 from cervella_rag.bootstrap.server import (
     make_app,
     serve,
 )
 from cervella_rag.bootstrap.tools import (
     back_up,
-    evaluate_retrieval,
     make_line_reader,
     make_pattern,
     make_question,
@@ -63,10 +70,13 @@ from cervella_rag.bootstrap.writeback import check_wish, export_feedback, write_
 __all__ = [
     "back_up",
     "brief_shape",
+    "calibrate",
     "check_wish",
+    "compare_with_baseline",
     "count_costs",
     "count_index",
     "describe_persona",
+    "enrich",
     "evaluate_answers",
     "evaluate_persona",
     "evaluate_retrieval",
@@ -84,6 +94,7 @@ __all__ = [
     "make_exact",
     "make_indexer",
     "make_line_reader",
+    "make_llama_index_retriever",
     "make_pattern",
     "make_persona",
     "make_question",
@@ -94,6 +105,7 @@ __all__ = [
     "outer_shape",
     "read_answers",
     "restore",
+    "save_baseline",
     "search",
     "serve",
     "serve_mcp",

@@ -11,8 +11,9 @@ from cervella_rag.errors import CervellaError, ExtraMissingError, InvalidSetting
 from cervella_rag.messages import locale_language
 
 if TYPE_CHECKING:
-    from cervella_rag.domain import IndexReport, Root, Verification
+    from cervella_rag.domain import Chunk, IndexReport, Root, Verification
     from cervella_rag.indexing.indexer import Indexer
+    from cervella_rag.memory.enrichment import Enrichments
     from cervella_rag.memory.exact.facts import ExactFacts
     from cervella_rag.memory.redaction import Redactor
     from cervella_rag.protocols import Embedder, VectorStore
@@ -220,8 +221,23 @@ def make_indexer(
             store=store or make_store(settings),
             home=str(settings.home),
             embed_at_once=_embed_at_once(settings),
+            enrich=lambda: _enrich(make_enrichments(settings)),
         )
     )
+
+
+def make_enrichments(settings: Settings) -> Enrichments:
+    """Return where what a voice wrote of chunks is kept."""
+    from cervella_rag.memory.enrichment import Enrichments
+
+    return Enrichments(settings.home / "enrichments.jsonl")
+
+
+def _enrich(enrichments: Enrichments) -> Callable[[Chunk], str]:
+    from cervella_rag.memory.enrichment import text_of
+
+    kept = enrichments.read()
+    return lambda chunk: text_of(chunk, kept) if kept else ""
 
 
 def _split_long_text(text: str, size_tokens: int) -> list[str]:

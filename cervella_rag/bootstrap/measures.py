@@ -138,21 +138,13 @@ def evaluate_tasks(
 
 def make_judge(settings: Settings, voice: str) -> tuple[Judge, Voices]:
     """Return what marks an answer by the rubric, and the voice to close after it."""
-    from cervella_rag.domain import Composed, Message, Prompt, Window
+    from cervella_rag.chat.bare import Verbatim
+    from cervella_rag.domain import Prompt
     from cervella_rag.evaluation.tasks import read_marks
     from cervella_rag.resources import resource
     from cervella_rag.templates import Templates
 
     templates = Templates(resource("prompts"))
-
-    class Verbatim:
-        """Writes what it is given: a judge is nobody."""
-
-        def prefix(self, history: object, window: Window) -> tuple[Message, ...]:
-            return ()
-
-        def compose(self, prompt: Prompt, window: Window) -> Composed:
-            return Composed((Message("user", prompt.question),))
 
     voices = make_voices(with_voice(settings, voice), Verbatim(), templates, make_persona(settings))
     speak = _speaker(voices)

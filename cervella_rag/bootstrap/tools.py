@@ -1,4 +1,4 @@
-"""What the command line does beside answering: questions from words, results as JSON, copies, measures."""
+"""What the command line does beside answering: questions from words, results as JSON, copies."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cervella_rag.bootstrap.index import make_redactor, make_retriever, make_store
+from cervella_rag.bootstrap.index import make_redactor, make_store
 from cervella_rag.bootstrap.voices import conversations_file
 from cervella_rag.errors import InvalidRequestError
 
@@ -103,19 +103,3 @@ def restore(settings: Settings, file: Path) -> BackupReport:
     from cervella_rag.indexing.backup import restore as read
 
     return read(make_store(settings), conversations_file(settings), file)
-
-
-def evaluate_retrieval(
-    settings: Settings, file: Path, progress: Callable[[int, int], None]
-) -> dict[str, Any]:
-    """Measure retrieval on an evaluation file. See `evaluation.retrieval`."""
-    from dataclasses import asdict
-
-    from cervella_rag.evaluation.retrieval import evaluate, read_items
-
-    items = read_items(file)
-    retriever = make_retriever(settings, strict=True)
-    retriever.warm()
-    manifest = retriever.reader().manifest
-    made = {key: asdict(manifest)[key] for key in ("generation", "chunks", "embedder", "chunking")}
-    return {"file": file.name, "index": made, **evaluate(retriever, items, progress)}

@@ -1,4 +1,4 @@
-"""Prompts without a persona: what a model says by itself, to measure what the persona adds."""
+"""Prompts without a persona: a model by itself, to measure what the persona adds or for another task."""
 
 from __future__ import annotations
 
@@ -41,3 +41,15 @@ class BareWriter:
     def _anchor(self, prompt: Prompt) -> str:
         anchors = {str(name): words for name, words in self.writer.persona().sheet.anchor.items()}
         return anchors.get(prompt.language, "")
+
+
+class Verbatim:
+    """Writes what it is given: who marks answers, or describes chunks, is nobody."""
+
+    def prefix(self, history: Sequence[Message], window: Window) -> tuple[Message, ...]:
+        """See `PromptWriter`."""
+        return ()
+
+    def compose(self, prompt: Prompt, window: Window) -> Composed:
+        """See `PromptWriter`."""
+        return Composed((Message("user", prompt.question),))

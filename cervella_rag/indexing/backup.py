@@ -158,7 +158,7 @@ def _vectors(reader: StoreReader, chunks: Sequence[Chunk]) -> list[Vectors]:
 
 def _points(chunks: Sequence[Chunk], vectors: Vectors, rows: NDArray[np.int64]) -> Iterator[Point]:
     for chunk, dense in zip(chunks, np.split(vectors, np.cumsum(rows)[:-1]), strict=True):
-        yield Point(chunk, dense if len(dense) else None, encode_document(chunk.index_text))
+        yield Point(chunk, dense if len(dense) else None, encode_document(chunk.searched_text))
 
 
 def _write_archive(parts: Sequence[Path], file: Path) -> None:

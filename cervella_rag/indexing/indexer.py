@@ -55,6 +55,7 @@ class IndexerParts:
         home: Where the index is looked for; named when there is none.
         redaction: Name of the rules by which `documents` takes secrets out.
         embed_at_once: Chunks given to the embedder in one call.
+        enrich: Called once a run, gives what tells of a chunk what a model wrote of it, "" for nothing.
     """
 
     sources: SourceReader
@@ -66,6 +67,7 @@ class IndexerParts:
     home: str
     redaction: str = "none"
     embed_at_once: int = 64
+    enrich: Callable[[], Callable[[Chunk], str]] = lambda: lambda chunk: ""
 
     @property
     def made(self) -> tuple[Embedder | None, str, str]:
@@ -111,11 +113,14 @@ class Indexer:
             todo = plan(scan, frozenset(root.name for root in roots), stored, rebuild=rebuild)
             locations = {root.name: str(root.location) for root in roots}
             before = current.manifest.roots if current else {}
-            is_same = todo.is_empty and current is not None and before == locations
+            enrich = self._parts.enrich()
+            changed = _changed_enrichments(todo, stored, enrich)
+            is_same = todo.is_empty and not changed and current is not None and before == locations
             embedded, redacted = 0, Counter[str]()
             if not (dry_run or is_same):
                 job = _Job(todo, stored, writer, rebuild, progress, redacted)
-                chunks = [*self._read(job), *_carried(job)]
+                chunks = [replace(chunk, enrichment=enrich(chunk)) for chunk in self._read(job)]
+                chunks += [*_carried(job), *changed]
                 embedded = self._fill(job, chunks)
                 self._publish(job, locations, chunks)
         reader = self._parts.store.read()
@@ -124,6 +129,7 @@ class Indexer:
             skipped=scan.skipped,
             refused=scan.refused,
             redacted=dict(redacted),
+            enriched=len(changed),
             documents=reader.manifest.documents if reader else 0,
             chunks=reader.manifest.chunks if reader else 0,
             embedded=embedded,
@@ -213,8 +219,8 @@ class Indexer:
         job.writer.upsert(
             Point(
                 replace(chunk, reading=reading_of(chunk)),
-                vectors.get(chunk.index_text),
-                encode_document(chunk.index_text),
+                vectors.get(chunk.searched_text),
+                encode_document(chunk.searched_text),
             )
             for chunk in chunks
         )
@@ -223,24 +229,25 @@ class Indexer:
     def _vectors(
         self, job: _Job, chunks: Sequence[Chunk], embedder: Embedder
     ) -> tuple[dict[str, Vectors], int]:
-        """Return vectors by indexed text, and how many chunks had to be embedded.
+        """Return vectors by searched text, and how many chunks had to be embedded.
 
-        A chunk whose indexed text was in a document that is replaced, moved or retired keeps its
+        A chunk whose searched text was in a document that is replaced, moved or retired keeps its
         vector.
         """
         vectors = {} if job.rebuild else _known_vectors(job, chunks)
-        missing = list({c.index_text: c for c in chunks if c.index_text not in vectors}.values())
+        missing = list({c.searched_text: c for c in chunks if c.searched_text not in vectors}.values())
         size = self._parts.embed_at_once
         for start in range(0, len(missing), size):
             batch = missing[start : start + size]
             texts = [
-                (chunk.index_text, *(windows(chunk) if embedder.sees_windows else ())) for chunk in batch
+                (chunk.index_text, *windows(chunk)) if embedder.sees_windows else (chunk.searched_text,)
+                for chunk in batch
             ]
             made = embedder.embed_documents([text for group in texts for text in group])
             if job.writer.current and not job.rebuild:
                 job.writer.current.manifest.require_dimension(made.shape[1])
             parts = np.split(made, np.cumsum([len(group) for group in texts])[:-1])
-            vectors.update(zip((chunk.index_text for chunk in batch), parts, strict=True))
+            vectors.update(zip((chunk.searched_text for chunk in batch), parts, strict=True))
             job.progress("embed", start + len(batch), len(missing))
         return vectors, len(missing)
 
@@ -363,7 +370,7 @@ def _known(job: _Job, written: Sequence[Chunk]) -> list[Metadata]:
 
 
 def _known_vectors(job: _Job, chunks: Sequence[Chunk]) -> dict[str, Vectors]:
-    """Vectors by indexed text, of the documents that this run replaces, moves or retires.
+    """Vectors by searched text, of the documents that this run replaces, moves or retires.
 
     The same lines of the same content keep their vector under another file name too, though the name
     is part of what was embedded: what they say has not changed.
@@ -371,11 +378,27 @@ def _known_vectors(job: _Job, chunks: Sequence[Chunk]) -> dict[str, Vectors]:
     keys = chain(job.todo.drop, (key for key, _ in job.todo.retire))
     known = {chunk.chunk_id: chunk for key in keys for chunk in job.stored[key].chunks}
     vectors = job.writer.current.vectors(list(known)) if job.writer.current else {}
-    by_text = {known[chunk_id].index_text: vector for chunk_id, vector in vectors.items()}
+    by_text = {known[chunk_id].searched_text: vector for chunk_id, vector in vectors.items()}
     by_place = {_place(known[chunk_id]): vector for chunk_id, vector in vectors.items()}
-    renamed = {chunk.index_text: by_place[_place(chunk)] for chunk in chunks if _place(chunk) in by_place}
+    renamed = {
+        chunk.searched_text: by_place[_place(chunk)] for chunk in chunks if _place(chunk) in by_place
+    }
     return renamed | by_text
 
 
-def _place(chunk: Chunk) -> tuple[str, str, int, int, str]:
-    return chunk.root, chunk.sha256, chunk.start_line, chunk.end_line, chunk.text
+def _place(chunk: Chunk) -> tuple[str, str, int, int, str, str]:
+    return chunk.root, chunk.sha256, chunk.start_line, chunk.end_line, chunk.text, chunk.enrichment
+
+
+def _changed_enrichments(
+    todo: Plan, stored: Mapping[Key, Stored], enrich: Callable[[Chunk], str]
+) -> list[Chunk]:
+    """Chunks of documents that this run leaves as they are, of which something else is written now."""
+    settled = {*todo.drop, *(key for key, _ in todo.retire)}
+    kept = (document for key, document in stored.items() if key not in settled)
+    return [
+        replace(chunk, enrichment=written)
+        for document in kept
+        for chunk in document.chunks
+        if (written := enrich(chunk)) != chunk.enrichment
+    ]

@@ -32,20 +32,23 @@ STOP_WORDS = {
     language: frozenset(words.split())
     for language, words in {
         "it": """
-            a ad agli ai al alla alle allo anche c che chi ci come con cosa cui d da dagli dai dal dalla dalle
-            de degli dei del della delle dello di e ed era erano essere fa ha hai hanno ho i il in io l la le lei
-            lo loro lui m ma mi ne negli nei nel nella nelle nello noi non nostra nostre nostri nostro o oppure
-            per perche piu poi qual quale quali quando quanta quante quanti quanto quella quelle quelli quello
-            questa queste questi questo s se sei si siamo sia sono su sua sue sui sul sulla sulle suo suoi t ti
-            tra tu tuo un una uno v vi voi abbiamo avete avevamo stata stati stato
+            a ad agli ai al alla alle allo anche c che chi ci come con cosa cui d da dagli dai dal dalla
+            dalle de degli dei del della delle dello di e ed era erano essere fa ha hai hanno ho i il in
+            io l la le lei lo loro lui m ma mi ne negli nei nel nella nelle nello noi non nostra nostre
+            nostri nostro o oppure per perche piu poi qual quale quali quando quanta quante quanti
+            quanto quella quelle quelli quello questa queste questi questo s se sei si siamo sia sono su
+            sua sue sui sul sulla sulle suo suoi t ti tra tu tuo un una uno v vi voi abbiamo avete
+            avevamo stata stati stato
         """,
         "en": """
-            a an and are as at be by did do does for from had has have how in is it its of on or our that the their
-            them then there they this to us was we were what when where which who why will with you your
+            a an and are as at be by did do does for from had has have how in is it its of on or our
+            that the their them then there they this to us was we were what when where which who why
+            will with you your
         """,
         "pt": """
-            a ao aos as com como da das de do dos e em essa esse esta este eu foi mais mas na nas no nos nosso nossa num numa o os ou para
-            pela pelo por porque qual quando quanto quantos que quem se seu sua sem ser uma um
+            a ao aos as com como da das de do dos e em essa esse esta este eu foi mais mas na nas no nos
+            nosso nossa num numa o os ou para pela pelo por porque qual quando quanto quantos que quem
+            se seu sua sem ser uma um
         """,
     }.items()
 }

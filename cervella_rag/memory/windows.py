@@ -14,12 +14,19 @@ CHARACTERS = 160
 
 
 def windows(chunk: Chunk) -> tuple[str, ...]:
-    """Return the windows of a chunk in line order, at least one; each opens with the nearest heading."""
+    """Return the windows of a chunk in line order, at least one; each opens with the nearest heading.
+
+    What a model wrote of it follows, every line a window: a question is near to a question.
+    """
     heading = chunk.headings[-1] if chunk.headings else ""
     lines = chunk.index_text.split("\n")[1 + bool(heading) :]  # below the file's name and the headings
-    return tuple(
-        text if not heading or text.startswith(heading) else f"{heading} . {text}"
-        for text in map(" ".join, _runs(lines))
+    written = chunk.enrichment.split("\n") if chunk.enrichment else ()
+    return (
+        *(
+            text if not heading or text.startswith(heading) else f"{heading} . {text}"
+            for text in map(" ".join, _runs(lines))
+        ),
+        *written,
     )
 
 

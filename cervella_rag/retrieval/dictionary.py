@@ -1,4 +1,4 @@
-"""Words of one language and what the others call them: who asks in English finds what was written in Italian.
+"""Words and what other languages call them: who asks in English finds what was written in Italian.
 
 The memory mixes its languages too: a decision on "prezzi" stands in a file about pricing. The words are
 data, prompts/dictionary.tsv: a line a thing, with its Italian, English and Portuguese names.

@@ -103,7 +103,7 @@ class Readings:
 
     @cached_property
     def _by_line(self) -> NDArray[np.float64]:
-        """Shape (stems, lines): 1 where a stem stands in a line of all candidates, less where another name does."""
+        """Shape (stems, lines): 1 where a stem stands in the line, less where another name of it does."""
         wanted = [
             (row, hash(name), value)
             for row, (stem, others) in enumerate(self.asked.items())

@@ -35,7 +35,7 @@ from cervella_rag.retrieval.time import condition, prefer
 
 _log = logging.getLogger(__name__)
 _TRANSLATED = 0.4
-"""Weight of a word that only the dictionary gives, where the question's own have 1; from 0.3 to 0.7 finds as much."""
+"""Weight of a word that only the dictionary gives, where the question's have 1; 0.3 to 0.7 find as much."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ def to_payload(chunk: Chunk) -> dict[str, Any]:
         "index_text": chunk.index_text,
         "retired": chunk.retired,
         "reading": chunk.reading or None,
+        "enrichment": chunk.enrichment or None,
         "volatile": "yes" if chunk.metadata.volatile else "no",
         "template": "yes" if chunk.metadata.template else "no",
         "kind": str(chunk.metadata.kind),
@@ -78,4 +79,5 @@ def from_payload(chunk_id: str, payload: dict[str, Any]) -> Chunk:
         metadata=metadata,
         retired=payload.get("retired"),
         reading=payload.get("reading", ""),
+        enrichment=payload.get("enrichment", ""),
     )
