@@ -15,11 +15,12 @@ import pytest
 
 from cervella_rag import bootstrap
 from cervella_rag.chat.voices import Voices
-from cervella_rag.domain import Question
+from cervella_rag.domain import Filters, Question
 from cervella_rag.indexing.indexer import Indexer
 from cervella_rag.memory import sources
 from cervella_rag.protocols import Vectors
 from cervella_rag.retrieval import reading
+from cervella_rag.retrieval.query import understand
 from cervella_rag.settings import Settings
 from cervella_rag.vectors.qdrant_edge import EdgeShard
 from cervella_rag.vectors.qdrant_server import QdrantStore
@@ -126,7 +127,7 @@ def test_a_search_by_words_is_one_batch(settings: Settings) -> None:
     reader = store.read()
     assert reader
     retriever = bootstrap.make_retriever(settings, CountingEmbedder(), store)
-    search = retriever._search(QUESTION, None, Question(QUESTION).filters, 10)
+    search = retriever._search(understand(QUESTION, (), "", 8000), None, Filters(), 10)
     assert reader.search(search)
     assert shard.calls == {"query_batch": 1, "retrieve": 1}
 

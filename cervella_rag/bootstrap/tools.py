@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cervella_rag.bootstrap.index import make_redactor, make_store
+from cervella_rag.bootstrap.index import make_redactor, make_retriever, make_store
 from cervella_rag.bootstrap.voices import conversations_file
 from cervella_rag.errors import InvalidRequestError
 

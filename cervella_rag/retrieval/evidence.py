@@ -32,7 +32,7 @@ _FEWEST_WORDS = 5
 """A shorter question counts as one of so many: short ones were rare among those learned from."""
 _NEAR = 0.7
 """Least coverage plus twice the similarity of a question about anything at all. Below it lie 5 % of those
-that the sample memory can answer, 1 % of those of a real one, and 11 of 14 about something else entirely."""
+that the sample memory can answer, 1 % of a real one's, and 11 of 14 about something else entirely."""
 _NEAR_IN_WORDS = 0.34
 """Least coverage where there are no vectors: more than a third of the words."""
 _WHO = re.compile(r"\b(?:chi|who|quem)\b")

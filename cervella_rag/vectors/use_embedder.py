@@ -39,8 +39,8 @@ class USEEmbedder:
 
     @cached_property
     def _model(self) -> USE:
-        # One thread a text, here and in the maps: a second one that waits for a busy core spins, and a question
-        # took up to 100 ms. Documents are embedded several at once instead, which is quicker besides.
+        # One thread a text, here and in the maps: a second one that waits for a busy core spins, and a
+        # question took up to 100 ms. Documents are embedded several at once instead, which is quicker.
         ThreadpoolController().limit(limits=1, user_api="blas")
         return USE(threads=1)
 
