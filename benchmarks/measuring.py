@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -22,7 +23,9 @@ REST = "http://127.0.0.1:1"
 
 
 def spread(milliseconds: Sequence[float]) -> dict[str, float]:
-    """Return p50, p95 and p99."""
+    """Return p50, p95 and p99; nothing for fewer than two."""
+    if len(milliseconds) < 2:
+        return {}
     cuts = quantiles(milliseconds, n=100, method="inclusive")
     return {"p50": round(cuts[49], 2), "p95": round(cuts[94], 2), "p99": round(cuts[98], 2)}
 
@@ -40,8 +43,9 @@ def timed(call: Callable[[], object]) -> float:
 
 
 def peak_mb() -> float:
-    """Return the most memory this process has had, in MB."""
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, 1)
+    """Return the most memory this process has had, in MB; `getrusage` would count its parent's too."""
+    found = re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())
+    return round(int(found[1]) / 1e3, 1) if found else 0.0
 
 
 def resident_mb(pid: int) -> float:

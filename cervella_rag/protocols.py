@@ -196,8 +196,12 @@ class StoreReader(Protocol):
         """Return every chunk, in no order."""
         ...
 
-    def warm(self) -> None:
-        """Do before the first search what makes searches quicker, in a process that will be asked again."""
+    def warm(self) -> Iterable[Chunk]:
+        """Do before the first search what makes searches quicker, in a process that will be asked again.
+
+        Returns:
+            The chunks that are in memory from now on.
+        """
         ...
 
     def vectors(self, chunk_ids: Sequence[str]) -> dict[str, Vectors]:

@@ -165,7 +165,6 @@ def _warm(retriever: Retriever, assistant: Assistant) -> None:
     assistant.detect_language("memoria")
     try:
         retriever.warm()
-        retriever.reader().warm()
     except CervellaError as error:
         _log.warning("%s", error)
     # What is loaded by now stays. Looked through again and again, it made one answer in a hundred wait.

@@ -37,6 +37,17 @@ def reading_of(chunk: Chunk) -> str:
     return _read(chunk)
 
 
+def prepare(chunks: Iterable[Chunk]) -> None:
+    """Look at chunks before anybody asks, where they stay in memory."""
+    for chunk in chunks:
+        _stems_of(reading_of(chunk))
+
+
+def stems_in(chunk: Chunk) -> frozenset[str]:
+    """Return every stem of a chunk: of its file's name, its headings and its text."""
+    return frozenset(reading_of(chunk).partition("\n")[2].split())
+
+
 @lru_cache(maxsize=4096)
 def _read(chunk: Chunk) -> str:
     folded = tuple(map(fold, windows(chunk)))
@@ -110,8 +121,8 @@ class Readings:
             for name, value in (*((other, _BY_ANOTHER_NAME) for other in others), (stem, 1.0))
         ]
         numbers = np.concatenate([one.numbers for one in self._stems])
-        lines = np.concatenate([one.lines for one in self._stems])
-        lines += np.repeat(self._starts[:-1], [len(one.lines) for one in self._stems])
+        sizes = [len(one.lines) for one in self._stems]
+        lines = np.concatenate([one.lines for one in self._stems]) + np.repeat(self._starts[:-1], sizes)
         likely = np.zeros(_BITS + 1, np.bool_)  # what shares its last bits with a wanted one: few of all
         likely[[number & _BITS for _, number, _ in wanted]] = True
         near = np.flatnonzero(likely[numbers & _BITS])
@@ -141,7 +152,7 @@ class _Stems:
     """
 
     numbers: NDArray[np.int64]
-    lines: NDArray[np.int64]
+    lines: NDArray[np.int32]
     length: int
 
 
@@ -151,4 +162,4 @@ def _stems_of(reading: str) -> _Stems:
     rows[0] = []  # what it gives is no text
     sizes = [len(row) for row in rows]
     numbers = np.fromiter(map(hash, chain.from_iterable(rows)), np.int64, sum(sizes))
-    return _Stems(numbers, np.repeat(np.arange(len(rows)), sizes), len(rows))
+    return _Stems(numbers, np.repeat(np.arange(len(rows), dtype=np.int32), sizes), len(rows))

@@ -28,9 +28,11 @@ from cervella_rag.errors import (
 from cervella_rag.memory.lexical import encode_query, numbered, words
 from cervella_rag.messages import message
 from cervella_rag.protocols import Embedder, Search, StoreReader, VectorStore
+from cervella_rag.retrieval.dictionary import dictionary
 from cervella_rag.retrieval.evidence import NO_EMBEDDER, WEIGHED, gate_for
 from cervella_rag.retrieval.query import understand
 from cervella_rag.retrieval.ranker import rerank
+from cervella_rag.retrieval.reading import prepare
 from cervella_rag.retrieval.time import condition, prefer
 
 _log = logging.getLogger(__name__)
@@ -143,13 +145,16 @@ class Retriever:
         return reader
 
     def warm(self) -> None:
-        """Load the embedder, so that the first question does not wait for it.
+        """Load what answers, so that the first question does not wait for it.
 
         Raises:
-            EmbedderError: It cannot be loaded.
+            EmbedderError: The embedder cannot be loaded.
+            IndexAbsentError, IndexMismatchError, StoreError: There is no index to load.
         """
         if self._embedder:
             self._embedder.embed_query("memoria")
+        dictionary()
+        prepare(self.reader().warm())
 
     def _check(self, question: Question) -> None:
         if not question.text.strip():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -83,8 +83,9 @@ class Reader:
         for record in self._wire.scroll(self.collection, models.Filter(must=self._live)):
             yield _chunk(record.payload)
 
-    def warm(self) -> None:
-        """See `StoreReader`: a server keeps warm by itself."""
+    def warm(self) -> Iterable[Chunk]:
+        """See `StoreReader`: a server keeps warm by itself, and chunks come anew with every answer."""
+        return ()
 
     def vectors(self, chunk_ids: Sequence[str]) -> dict[str, Vectors]:
         """See `StoreReader`."""
