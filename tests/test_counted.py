@@ -114,10 +114,11 @@ def test_a_search_is_one_embedding_and_two_batches_of_the_engine(
     retriever = bootstrap.make_retriever(settings, counting, store)
     retriever.retrieve(Question(QUESTION))
     assert counting.questions == 1
-    # What is best by words and by meaning; the scores that are missing; what has not been read before.
+    # What is best by words and by meaning, and all its scores; what has not been read before.
     assert shard.calls == {"query_batch": 2, "retrieve": 1}
     retriever.retrieve(Question(QUESTION))
-    assert shard.calls == {"query_batch": 4, "retrieve": 1}
+    # Of what is remembered, the texts of the best.
+    assert shard.calls == {"query_batch": 4, "retrieve": 2}
     assert counting.texts == 0
 
 

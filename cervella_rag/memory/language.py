@@ -21,7 +21,9 @@ _SURE = 0.6
 class _Identifier(LanguageIdentifier):  # type: ignore[misc]  # the package publishes no types
     """Knows three languages; the package's own restriction keeps the others in memory, 27 MB."""
 
-    def __init__(self, table: Any, prior: Any, languages: list[str], *automaton: Any, **options: Any) -> None:
+    def __init__(
+        self, table: Any, prior: Any, languages: list[str], *automaton: Any, **options: Any
+    ) -> None:
         places = [languages.index(language) for language in LANGUAGES]
         super().__init__(table[:, places], prior[places], list(LANGUAGES), *automaton, **options)
 

@@ -30,11 +30,14 @@ _ABOVE = 1
 """Lines before the windows: a head and what stands above the text, the latter at this place."""
 
 
+def is_read(chunk: Chunk) -> bool:
+    """Tell whether a chunk carries a reading by these rules; one of an older index may not."""
+    return chunk.reading.startswith(_HEAD)
+
+
 def reading_of(chunk: Chunk) -> str:
-    """Return the reading that a chunk carries, or make it."""
-    if chunk.reading.startswith(_HEAD):
-        return chunk.reading  # of an index made by these rules; an older one is read anew
-    return _read(chunk)
+    """Return the reading that a chunk carries; where it carries none, make it of its text."""
+    return chunk.reading if is_read(chunk) else _read(chunk)
 
 
 def prepare(chunks: Iterable[Chunk]) -> None:
@@ -152,7 +155,7 @@ class _Stems:
     """
 
     numbers: NDArray[np.int64]
-    lines: NDArray[np.int32]
+    lines: NDArray[np.int16]
     length: int
 
 
@@ -162,4 +165,4 @@ def _stems_of(reading: str) -> _Stems:
     rows[0] = []  # what it gives is no text
     sizes = [len(row) for row in rows]
     numbers = np.fromiter(map(hash, chain.from_iterable(rows)), np.int64, sum(sizes))
-    return _Stems(numbers, np.repeat(np.arange(len(rows), dtype=np.int32), sizes), len(rows))
+    return _Stems(numbers, np.repeat(np.arange(len(rows), dtype=np.int16), sizes), len(rows))

@@ -8,6 +8,7 @@ Reference: https://qdrant.tech/documentation/edge/
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import ParamSpec, TypeVar, cast
@@ -33,7 +34,7 @@ from cervella_rag.vectors.ranking import Found, rank
 _PAGE = 1000
 _BATCH = 256
 _REMEMBERED = 20_000
-"""Most chunks kept in memory, about 6 kB each: a third of a search is reading a hundred of them."""
+"""Most chunks kept in memory, without their texts: a third of a search is reading a hundred of them."""
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -62,7 +63,7 @@ class EdgeShard:
             wal_enabled=False,
         )
         shard = cls(_guard(edge.EdgeShard.create, str(folder), config))
-        keyword = edge.KeywordIndexParams(prefix=True)
+        keyword = edge.KeywordIndexParams(prefix=True, memory=edge.Memory.Cold)
         for name in KEYWORD_FIELDS:
             shard._update(edge.UpdateOperation.create_field_index(name, keyword))
         shard._update(edge.UpdateOperation.create_field_index(DATE_FIELD, edge.PayloadSchemaType.Datetime))
@@ -115,19 +116,28 @@ class EdgeShard:
         answers = _guard(self._shard.query_batch, edge.QueryBatchRequest(requests))
         return dict(zip(queries, answers, strict=True))
 
+    def whole(self, chunks: Sequence[Chunk]) -> list[Chunk]:
+        """See `StoreReader`."""
+        read = self._read([chunk.chunk_id for chunk in chunks if not chunk.index_text])
+        try:
+            return [chunk if chunk.index_text else read[chunk.chunk_id] for chunk in chunks]
+        except KeyError as missing:
+            raise StoreError(reason=f"chunk {missing} is not in the index") from missing
+
     def _chunks(self, ids: set[str]) -> dict[str, Chunk]:
         """Return the chunks of some points; those of a published shard are remembered, for they stay."""
         known = {point_id: self._remembered[point_id] for point_id in ids & self._remembered.keys()}
-        if len(known) < len(ids):
-            records = _guard(self._shard.retrieve, list(ids - known.keys()), True, False)
-            read = {str(one.id): from_payload(str(one.id), one.payload or {}) for one in records}
-            if self._manifest is not None:
-                if len(self._remembered) + len(read) > _REMEMBERED:
-                    newest = islice(self._remembered.items(), _REMEMBERED // 2, None)
-                    self._remembered = dict(newest)
-                self._remembered.update(read)
-            known |= read
-        return known
+        read = self._read(list(ids - known.keys()))
+        if self._manifest is not None and read:
+            if len(self._remembered) + len(read) > _REMEMBERED:
+                newest = islice(self._remembered.items(), _REMEMBERED // 2, None)
+                self._remembered = dict(newest)
+            self._remembered.update((name, _light(chunk)) for name, chunk in read.items())
+        return known | read
+
+    def _read(self, ids: list[edge.PointId]) -> dict[str, Chunk]:
+        records = _guard(self._shard.retrieve, ids, True, False) if ids else []
+        return {str(one.id): from_payload(str(one.id), one.payload or {}) for one in records}
 
     def chunks(self) -> Iterator[Chunk]:
         """Return every chunk, in the order of the ids."""
@@ -143,7 +153,7 @@ class EdgeShard:
     def warm(self) -> Iterable[Chunk]:
         """See `StoreReader`: remember chunks, as many as may be remembered."""
         for chunk in islice(self.chunks(), _REMEMBERED):
-            self._remembered[chunk.chunk_id] = chunk
+            self._remembered[chunk.chunk_id] = _light(chunk)
         return list(self._remembered.values())
 
     def vectors(self, chunk_ids: Sequence[str]) -> dict[str, Vectors]:
@@ -202,6 +212,11 @@ def _vectors(dimension: int) -> dict[str, edge.EdgeVectorParams]:
             memory=edge.Memory.Cold,
         ),
     }
+
+
+def _light(chunk: Chunk) -> Chunk:
+    """Return a chunk as it is remembered: texts are two thirds of it, and only the best ones are shown."""
+    return replace(chunk, text="", index_text="") if chunk.reading else chunk
 
 
 def _guard(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

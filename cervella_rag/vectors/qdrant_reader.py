@@ -78,6 +78,10 @@ class Reader:
         }
         return rank(chunks, scores[LEXICAL], scores.get(DENSE, {}), scores.get(WINDOWS, {}), search)
 
+    def whole(self, chunks: Sequence[Chunk]) -> list[Chunk]:
+        """See `StoreReader`: they came whole, in one request."""
+        return list(chunks)
+
     def chunks(self) -> Iterator[Chunk]:
         """See `StoreReader`."""
         for record in self._wire.scroll(self.collection, models.Filter(must=self._live)):
