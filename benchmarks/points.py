@@ -1,4 +1,4 @@
-"""Points beyond the real memory: as many windows, words as frequent and vectors as near as real ones have.
+"""Points beyond the real memory: as many windows, words as frequent, vectors as near as in a real one.
 
 A generated point is made from a real one: its vectors with noise added, its lines with every word drawn
 anew from all the words of the memory. So lists of a term grow as they do in a memory that grows, and the

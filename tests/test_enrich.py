@@ -196,6 +196,27 @@ def test_a_file_that_moves_keeps_what_was_written_of_it(
     assert run().left == 0
 
 
+def test_what_is_forgotten_is_gone_and_a_backup_brings_the_rest_back(
+    indexed: Path, serve: Callable[..., OllamaDouble], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(saying(ANSWER))
+    run()
+    settings, (gone, *rest) = bootstrap.load_settings(), chunks()
+    (indexed / gone.path).unlink()
+    indexer = bootstrap.make_indexer(settings)
+    indexer.run(bootstrap.find_roots(settings))
+    assert content_of(gone) in Enrichments(kept()).read()  # retired, not forgotten
+    indexer.forget(gone.path)
+    assert Enrichments(kept()).read().keys() == {content_of(chunk) for chunk in rest}
+    assert list(kept().parent.glob("enrichments.*")) == [kept()]
+    bootstrap.back_up(settings, tmp_path / "copia.tar.gz")
+    monkeypatch.setenv("CERVELLA_HOME", str(tmp_path / "altrove"))
+    there = bootstrap.load_settings()
+    bootstrap.restore(there, tmp_path / "copia.tar.gz")
+    assert bootstrap.make_indexer(there).run(bootstrap.find_roots(there)).enriched == 0
+    assert run().known == len(rest)
+
+
 def test_it_says_what_it_will_take_before_it_goes_on(
     indexed: Path, serve: Callable[..., OllamaDouble]
 ) -> None:

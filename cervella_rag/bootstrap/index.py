@@ -222,6 +222,7 @@ def make_indexer(
             home=str(settings.home),
             embed_at_once=_embed_at_once(settings),
             enrich=lambda: _enrich(make_enrichments(settings)),
+            forget=lambda chunks: _forget(make_enrichments(settings), chunks),
         )
     )
 
@@ -238,6 +239,12 @@ def _enrich(enrichments: Enrichments) -> Callable[[Chunk], str]:
 
     kept = enrichments.read()
     return lambda chunk: text_of(chunk, kept) if kept else ""
+
+
+def _forget(enrichments: Enrichments, chunks: Iterable[Chunk]) -> None:
+    from cervella_rag.memory.enrichment import content_of
+
+    enrichments.forget({content_of(chunk) for chunk in chunks})
 
 
 def _split_long_text(text: str, size_tokens: int) -> list[str]:

@@ -15,7 +15,7 @@ from cervella_rag.errors import ExtraMissingError
 
 if TYPE_CHECKING:
     from cervella_rag.domain import Filters, IndexReport
-    from cervella_rag.protocols import Manifest
+    from cervella_rag.protocols import StoreReader
     from cervella_rag.retrieval.llama_index import CervellaRetriever
     from cervella_rag.settings import Settings
 
@@ -76,14 +76,15 @@ def evaluate_retrieval(
     with _indexed(settings, memory, progress) as (used, indexing):
         retriever = make_retriever(used, strict=True)
         retriever.warm()
-        manifest = retriever.reader().manifest
+        reader = retriever.reader()
+        made = _settings(used, reader)
         outcomes = evaluate(retriever, items, lambda done, total: progress("questions", done, total))
         depth = used.retrieval.candidates
         misses = find_misses(retriever, outcomes, among=_MISSED_BEYOND, looked_at=depth)
     return {
         "file": file.name,
-        "index": {name: getattr(manifest, name) for name in _MADE},
-        "settings": _settings(used, manifest),
+        "index": {name: getattr(reader.manifest, name) for name in _MADE},
+        "settings": made,
         "indexing": indexing and {name: getattr(indexing, name) for name in _INDEXED},
         **summarise(outcomes),
         "misses": [told_miss(miss) for miss in misses],
@@ -123,16 +124,17 @@ def _indexed(
         yield apart, make_indexer(apart).run(find_roots(apart, memory), progress=progress)
 
 
-def _settings(settings: Settings, manifest: Manifest) -> dict[str, Any]:
+def _settings(settings: Settings, reader: StoreReader) -> dict[str, Any]:
     """Return what the figures depend on besides questions and memory."""
     from cervella_rag import __version__
 
-    chosen = settings.retrieval
+    chosen, manifest = settings.retrieval, reader.manifest
     return {
         "version": __version__,
         "embedder": manifest.embedder,
         "chunking": manifest.chunking,
         "redaction": manifest.redaction,
+        "enriched": sum(bool(chunk.enrichment) for chunk in reader.chunks()),
         "store": "server" if settings.qdrant.url else "embedded",
         **{name: getattr(chosen, name) for name in ("candidates", "rrf_k", "lexical_votes")},
         "python": platform.python_version(),

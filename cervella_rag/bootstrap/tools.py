@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cervella_rag.bootstrap.index import make_redactor, make_retriever, make_store
+from cervella_rag.bootstrap.index import make_enrichments, make_redactor, make_retriever, make_store
 from cervella_rag.bootstrap.voices import conversations_file
 from cervella_rag.errors import InvalidRequestError
 
@@ -95,11 +95,12 @@ def back_up(settings: Settings, file: Path) -> BackupReport:
     """Copy index and conversations to a file. See `indexing.backup`."""
     from cervella_rag.indexing.backup import back_up as write
 
-    return write(make_store(settings), conversations_file(settings), file, str(settings.home))
+    enrichments = make_enrichments(settings).path
+    return write(make_store(settings), conversations_file(settings), file, str(settings.home), enrichments)
 
 
 def restore(settings: Settings, file: Path) -> BackupReport:
     """Bring back what a backup holds. See `indexing.backup`."""
     from cervella_rag.indexing.backup import restore as read
 
-    return read(make_store(settings), conversations_file(settings), file)
+    return read(make_store(settings), conversations_file(settings), file, make_enrichments(settings))

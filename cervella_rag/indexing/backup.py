@@ -1,4 +1,4 @@
-"""Everything she keeps in one file, and back: the index with its vectors, and the conversations.
+"""Everything she keeps in one file, and back: the index with its vectors, the conversations, enrichments.
 
 The file is a tar archive of plain parts, the same whichever store the index came from: an index backed
 up from the embedded engine can be restored to a server. A restored index is a new generation, shown
@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import sqlite3
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -27,16 +28,18 @@ from pydantic import TypeAdapter
 
 from cervella_rag.domain import Chunk, Point
 from cervella_rag.errors import BackupFileError, IndexAbsentError
+from cervella_rag.memory.enrichment import Enrichments
 from cervella_rag.memory.lexical import encode_document
 from cervella_rag.protocols import Manifest, StoreReader, Vectors, VectorStore
 
 _FORMAT = 2
-_ABOUT, _CHUNKS, _VECTORS, _ROWS, _CONVERSATIONS = (
+_ABOUT, _CHUNKS, _VECTORS, _ROWS, _CONVERSATIONS, _ENRICHMENTS = (
     "about.json",
     "chunks.jsonl",
     "vectors.npy",
     "rows.npy",
     "conversations.sqlite",
+    "enrichments.jsonl",
 )
 """`rows` tells how many of the vectors belong to each chunk."""
 _BATCH = 1000
@@ -52,14 +55,17 @@ class BackupReport:
     has_conversations: bool
 
 
-def back_up(store: VectorStore, conversations: Path, file: Path, home: str) -> BackupReport:
-    """Write the index and the conversations to a new file, readable by its owner alone.
+def back_up(
+    store: VectorStore, conversations: Path, file: Path, home: str, enrichments: Path | None = None
+) -> BackupReport:
+    """Write the index and what is kept beside it to a new file, readable by its owner alone.
 
     Args:
         store: Where the index is.
         conversations: The conversations' SQLite file; one that is not there is left out.
         file: Written whole or not at all; one that exists is not replaced.
         home: Named where there is no index.
+        enrichments: What a model wrote of chunks; left out where it is not there.
 
     Raises:
         IndexAbsentError: Nothing is indexed.
@@ -73,7 +79,7 @@ def back_up(store: VectorStore, conversations: Path, file: Path, home: str) -> B
     partial = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         with TemporaryDirectory() as folder:
-            parts = _write_parts(reader, conversations, Path(folder))
+            parts = _write_parts(reader, conversations, enrichments, Path(folder))
             _write_archive(parts, partial)
         partial.rename(file)
     except (OSError, sqlite3.Error) as error:
@@ -85,8 +91,10 @@ def back_up(store: VectorStore, conversations: Path, file: Path, home: str) -> B
     )
 
 
-def restore(store: VectorStore, conversations: Path, file: Path) -> BackupReport:
-    """Make what a backup holds the current index and the conversations.
+def restore(
+    store: VectorStore, conversations: Path, file: Path, enrichments: Enrichments | None = None
+) -> BackupReport:
+    """Make what a backup holds the current index and the conversations; add its enrichments to those there.
 
     Raises:
         BackupFileError: It is not a backup, or not as it was written; nothing was changed.
@@ -100,6 +108,7 @@ def restore(store: VectorStore, conversations: Path, file: Path) -> BackupReport
             vectors = np.load(Path(folder) / _VECTORS, allow_pickle=False)
             rows = np.load(Path(folder) / _ROWS, allow_pickle=False)
             said = _checked_conversations(Path(folder) / _CONVERSATIONS)
+            written = Path(folder) / _ENRICHMENTS
         except (KeyError, TypeError, ValueError, OSError, EOFError, sqlite3.Error) as error:
             raise BackupFileError(path=str(file), reason=error) from error
         whole = (manifest.chunks, (rows.sum(), manifest.dimension))
@@ -109,6 +118,8 @@ def restore(store: VectorStore, conversations: Path, file: Path) -> BackupReport
             writer.begin(dimension=manifest.dimension, fresh=True)
             writer.upsert(_points(chunks, vectors, rows))
             writer.publish(replace(manifest, generation=writer.generation))
+        if enrichments and written.exists():
+            enrichments.add(written.read_bytes())
         if said:
             _replace_conversations(said, conversations)
     return BackupReport(manifest.chunks, manifest.documents, said is not None)
@@ -119,7 +130,9 @@ def _lines(file: Path) -> Iterator[bytes]:
         yield from lines
 
 
-def _write_parts(reader: StoreReader, conversations: Path, folder: Path) -> list[Path]:
+def _write_parts(
+    reader: StoreReader, conversations: Path, enrichments: Path | None, folder: Path
+) -> list[Path]:
     chunks, vectors, rows = list(reader.chunks()), folder / _VECTORS, folder / _ROWS
     with (folder / _CHUNKS).open("wb") as lines:
         for chunk in chunks:
@@ -129,6 +142,8 @@ def _write_parts(reader: StoreReader, conversations: Path, folder: Path) -> list
     np.save(vectors, np.concatenate([empty, *made]), allow_pickle=False)
     np.save(rows, np.array([len(one) for one in made], np.int64), allow_pickle=False)
     parts = [folder / _CHUNKS, vectors, rows]
+    if enrichments and enrichments.exists():
+        parts.append(Path(shutil.copyfile(enrichments, folder / _ENRICHMENTS)))
     if conversations.exists():
         parts.append(folder / _CONVERSATIONS)
         # By SQLite itself, so that a turn that is being written is in it or not.
@@ -179,7 +194,7 @@ def _extracted(file: Path, folder: Path) -> dict[str, Any]:
     try:
         with tarfile.open(file, "r:gz") as archive:
             about = json.loads(_content(archive, _ABOUT))
-            for name in {_CHUNKS, _VECTORS, _ROWS, _CONVERSATIONS} & _digests(about).keys():
+            for name in {_CHUNKS, _VECTORS, _ROWS, _CONVERSATIONS, _ENRICHMENTS} & _digests(about).keys():
                 _extract(archive, name, folder / name, _digests(about)[name])
     except (OSError, EOFError, tarfile.TarError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BackupFileError(path=str(file), reason=error) from error

@@ -56,6 +56,7 @@ class IndexerParts:
         redaction: Name of the rules by which `documents` takes secrets out.
         embed_at_once: Chunks given to the embedder in one call.
         enrich: Called once a run, gives what tells of a chunk what a model wrote of it, "" for nothing.
+        forget: Removes for good what a model wrote of chunks.
     """
 
     sources: SourceReader
@@ -68,6 +69,7 @@ class IndexerParts:
     redaction: str = "none"
     embed_at_once: int = 64
     enrich: Callable[[], Callable[[Chunk], str]] = lambda: lambda chunk: ""
+    forget: Callable[[Sequence[Chunk]], None] = lambda chunks: None
 
     @property
     def made(self) -> tuple[Embedder | None, str, str]:
@@ -171,14 +173,15 @@ class Indexer:
                 raise PathUnknownError(path=path)
             if any(not document.retired for document in known):
                 raise PathPresentError(path=path)
-            gone = [chunk.chunk_id for document in known for chunk in document.chunks]
+            gone = [chunk for document in known for chunk in document.chunks]
             writer.begin(dimension=current.manifest.dimension, fresh=False)
-            writer.delete(gone)
+            writer.delete([chunk.chunk_id for chunk in gone])
             now = datetime.now(UTC).isoformat(timespec="seconds")
             writer.publish(
                 replace(current.manifest, generation=writer.generation, created=now, chunks=writer.count())
             )
             writer.purge()  # for good: no earlier generation may keep it
+        self._parts.forget(gone)
         return len(gone)
 
     def draw_line(self, line: float) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -58,7 +58,7 @@ class Enrichments:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
 
     def read(self) -> dict[str, Enrichment]:
         """Return the last that was written of each content; lines that are no enrichment are passed over.
@@ -67,7 +67,7 @@ class Enrichments:
             StoreError: The file is there and cannot be read.
         """
         try:
-            lines = self._path.read_bytes().split(b"\n")
+            lines = self.path.read_bytes().split(b"\n")
         except FileNotFoundError:
             return {}
         except OSError as error:
@@ -80,16 +80,43 @@ class Enrichments:
         Raises:
             StoreError: It cannot be written.
         """
-        row = json.dumps({"content": content, **asdict(enrichment)}, ensure_ascii=False)
+        self.add(json.dumps({"content": content, **asdict(enrichment)}, ensure_ascii=False).encode())
+
+    def add(self, rows: bytes) -> None:
+        """Add lines as they were kept elsewhere; they are on the disk when this returns.
+
+        Raises:
+            StoreError: They cannot be written.
+        """
+        # A line break before them as well: what a killed program began stays a line of its own.
+        self._write(self.path, b"\n" + rows + b"\n", os.O_APPEND)
+
+    def forget(self, contents: Collection[str]) -> None:
+        """Remove for good what was written of these contents.
+
+        Raises:
+            StoreError: The file cannot be read or written; it stays as it was.
+        """
+        kept = self.read()
+        if kept.keys().isdisjoint(contents):
+            return
+        rows = [
+            json.dumps({"content": content, **asdict(enrichment)}, ensure_ascii=False)
+            for content, enrichment in kept.items()
+            if content not in contents
+        ]
+        beside = self.path.with_suffix(f".{os.getpid()}")
+        self._write(beside, "\n".join(rows).encode() + b"\n", os.O_TRUNC)
+        beside.replace(self.path)
+
+    def _write(self, path: Path, data: bytes, how: int) -> None:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            # A line break before it as well: what a killed program began stays a line of its own.
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            try:
-                os.write(descriptor, f"\n{row}\n".encode())
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
                 os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
         except OSError as error:
             raise StoreError(reason=error) from error
 

@@ -33,12 +33,12 @@ _FEWEST_WORDS = 5
 """A shorter question counts as one of so many: short ones were rare among those learned from."""
 _NEAR = 0.7
 """Least coverage plus twice the similarity of a question about anything at all. Below it lie 5 % of those
-that the sample memory can answer, 1 % of a real one's, and 11 of 14 about something else entirely."""
+that the sample memory can answer, 1 % of those of a real one, and 11 of 14 about something else."""
 _NEAR_IN_WORDS = 0.34
 """Least coverage where there are no vectors: more than a third of the words."""
 _WHO = re.compile(r"\b(?:chi|who|quem)\b")
 _WHICH = re.compile(
-    r"\b(?:che|quale|qual|which|what)\s+(?!cos|e\b|problem|lezion|punto\b|tipo\b|did\b|do\b|are\b|is\b|was\b"
+    r"\b(?:che|quale|qual|which)\s+(?!cos|e\b|problem|lezion|punto\b|tipo\b"
     r"|abbiamo|era\b|sono\b)\w{3,}"
 )
 _OURS = re.compile(r"\b(?:abbiamo|nostr\w*|ci|noi|our|we|us|nos\w*|temos)\b")
