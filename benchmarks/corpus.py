@@ -61,7 +61,7 @@ def write_memory(folder: Path, texts: Sequence[str], files: int, characters: int
         characters: Length of each, about.
     """
     vocabulary = [word for text in texts for word in text.split()]
-    choose = random.Random(1)  # noqa: S311 - nothing here is a secret
+    choose = random.Random(1)
     for number in range(files):
         place = (
             folder

@@ -11,21 +11,16 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from cervella_rag.domain import (
     Answer,
-    Chunk,
     Citation,
     Conversation,
     Exact,
-    ExactSource,
     Filters,
     Hit,
-    IndexInfo,
     Kind,
     Message,
-    Metadata,
     Question,
     Retrieval,
     Scores,
-    Understood,
 )
 from cervella_rag.retrieval.stats import Stats
 
@@ -185,32 +180,6 @@ class HitModel(BaseModel):
             why=hit.why,
         )
 
-    def to_domain(self) -> Hit:
-        """Return the hit as far as it came over the wire: without its file's hash and its indexed text."""
-        metadata = Metadata(
-            title=self.title,
-            date=self.date,
-            project=self.project,
-            session=self.session,
-            kind=Kind(self.kind),
-            status=self.status,
-        )
-        chunk = Chunk(
-            chunk_id=self.chunk_id,
-            root=self.root,
-            path=self.path,
-            paths=tuple(self.paths),
-            sha256="",
-            headings=tuple(self.headings),
-            start_line=self.start_line,
-            end_line=self.end_line,
-            text=self.text,
-            index_text="",
-            metadata=metadata,
-            retired=self.retired,
-        )
-        return Hit(chunk, Scores(**self.scores.model_dump()), self.why)
-
 
 class IndexInfoModel(_FromAttributes):
     """The generation that answered."""
@@ -254,17 +223,6 @@ class ExactModel(BaseModel):
             complete=exact.complete,
         )
 
-    def to_domain(self) -> Exact:
-        """Return the fact as a plain value."""
-        return Exact(
-            operation=self.operation,
-            value=self.value,
-            sources=tuple(ExactSource(**source.model_dump()) for source in self.sources),
-            details=self.details,
-            parts=tuple(part.to_domain() for part in self.parts),
-            complete=self.complete,
-        )
-
 
 class SearchResponse(BaseModel):
     """What was found; `exact` is null where the question asks for nothing that code counts."""
@@ -290,21 +248,6 @@ class SearchResponse(BaseModel):
             index=IndexInfoModel.model_validate(retrieval.index),
             took_ms=retrieval.took_ms,
             degraded=list(retrieval.degraded),
-        )
-
-    def to_domain(self, question: Question) -> Retrieval:
-        """Return what was found, as another process of this machine was told it."""
-        words = tuple(self.understood.pop("words", ()))
-        return Retrieval(
-            question=question,
-            hits=tuple(hit.to_domain() for hit in self.hits),
-            enough=self.enough,
-            closest=tuple(hit.to_domain() for hit in self.closest),
-            understood=Understood(words=words, **self.understood),
-            index=IndexInfo(**self.index.model_dump()),
-            took_ms=self.took_ms,
-            exact=self.exact.to_domain() if self.exact else None,
-            degraded=tuple(self.degraded),
         )
 
 

@@ -49,13 +49,14 @@ def serving(settings: Settings, host: str, port: int) -> Iterator[None]:
 def ask_server(settings: Settings, question: Question, top_k: int) -> Retrieval | None:
     """Return what the running server of this home finds, or None where the search is to be done here."""
     from cervella_rag.api.schemas import SearchResponse
+    from cervella_rag.api.schemas_read import retrieval_of
 
     if (place := _find(settings)) is None:
         return None
     try:
         body = _post(settings, place, question, top_k)
-        return SearchResponse.model_validate_json(body).to_domain(question) if body else None
-    except (OSError, ValueError):
+        return retrieval_of(SearchResponse.model_validate_json(body), question) if body else None
+    except (OSError, KeyError, TypeError, ValueError):
         return None
 
 
