@@ -20,7 +20,6 @@ from cervella_rag.domain import (
     Message,
     Question,
     Retrieval,
-    Scores,
 )
 from cervella_rag.retrieval.stats import Stats
 
