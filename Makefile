@@ -24,7 +24,7 @@ export CERVELLA_LLM__VOICE := $(VOICE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos check format docs pictures env clean
+.PHONY: help run test chaos bench check format docs pictures env clean
 
 help: ## Print the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -42,6 +42,9 @@ test: $(VENV)/.installed-dev$(HEAVY)$(BROWSER) ## Run the tests (ARGS="-k name" 
 
 chaos: $(VENV)/.installed-dev$(BROWSER) ## Kill writers at N random moments while others read (N=200)
 	@$(BIN)/python -m tests.chaos $(or $(N),200)
+
+bench: $(VENV)/.installed-bench ## Measure everything, in half an hour: benchmarks/results.json and docs/performance.md
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 check: $(VENV)/.installed-dev$(BROWSER) ## Format, lint, types, imports, sizes, dead code, dependencies, licences, docs
 	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
@@ -81,6 +84,10 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	@touch $@
 
 comma := ,
+
+$(VENV)/.installed-bench: $(VENV)/.installed-dev$(HEAVY)$(BROWSER)
+	@$(PIP) --editable '.[bench]'
+	@touch $@
 
 $(VENV)/.installed-dev$(HEAVY)$(BROWSER): $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "Installing Cervella and its test tools in $(VENV) (about a minute)..."

@@ -173,8 +173,9 @@ def search(
     asked = bootstrap.make_question(
         question, project=project, kind=kind, session=session, since=since, until=until
     )
-    retriever = bootstrap.make_retriever(bootstrap.load_settings())
-    retrieval = retriever.retrieve(asked, top_k=top_k)
+    retrieval, by_server = bootstrap.search(bootstrap.load_settings(), asked, top_k)
+    if explain and by_server:
+        err.print(say("by_server"), style="dim")
     if as_json:
         print_json(bootstrap.outer_shape(retrieval))
     else:

@@ -188,13 +188,31 @@ class StoreReader(Protocol):
     def search(self, search: Search) -> list[tuple[Chunk, Scores]]:
         """Return the candidates of both lists, each with all its scores, best fused first.
 
+        A chunk that has been read for the ranker may come without `text` and `index_text`: see `whole`.
+
         Raises:
             StoreError: The engine failed.
         """
         ...
 
+    def whole(self, chunks: Sequence[Chunk]) -> list[Chunk]:
+        """Return chunks that were found with their texts, in the order given.
+
+        Raises:
+            StoreError: The engine failed, or one of them is not here.
+        """
+        ...
+
     def chunks(self) -> Iterator[Chunk]:
         """Return every chunk, in no order."""
+        ...
+
+    def warm(self) -> Iterable[Chunk]:
+        """Do before the first search what makes searches quicker, in a process that will be asked again.
+
+        Returns:
+            The chunks that are in memory from now on.
+        """
         ...
 
     def vectors(self, chunk_ids: Sequence[str]) -> dict[str, Vectors]:

@@ -15,6 +15,7 @@ from cervella_rag.retrieval.answer_types import asked_type, gives
 from cervella_rag.retrieval.features import NAMES, features
 from cervella_rag.retrieval.query import understand
 from cervella_rag.retrieval.ranker import WEIGHTS, rerank
+from cervella_rag.retrieval.reading import reading_of
 from cervella_rag.retrieval.time import condition, prefer
 
 TODAY = "2026-01-11"
@@ -179,3 +180,23 @@ def test_a_record_that_says_it_was_replaced_yields_unless_its_day_is_asked_for()
     assert order(Understood("", ()), replaced, lasting) == ["poi", "prima"]
     day = Understood("", (), since="2026-01-10", until="2026-01-10")
     assert order(day, lasting, replaced) == ["prima", "poi"]
+
+
+READ = (
+    "1:,money,number,",
+    " cucin not ",
+    " 2.300 cost cucin eur forn ",
+    " cucin legn querc tien ",
+)
+
+
+def test_a_reading_is_what_it_was() -> None:
+    """Where this fails, what indexes hold was read by other rules: raise `reading.VERSION`."""
+    apart = chunk(f"Il forno costa 2.300 euro{'.' * 140}\nTiene la legna di quercia.")
+    assert reading_of(apart) == "\n".join(READ)
+
+
+def test_an_older_reading_is_read_anew() -> None:
+    one = chunk("il forno: 2.300 euro")
+    assert reading_of(replace(one, reading="0:,date,\n x \n y ")) == reading_of(one)
+    assert reading_of(replace(one, reading="1:,date,\n x \n y ")) == "1:,date,\n x \n y "

@@ -127,7 +127,7 @@ def door(stack: Stack) -> Iterator[httpx2.Client]:
 def served_at_last(request: Callable[[], httpx2.Response]) -> Any:
     """Return what is answered, asking again as Retry-After says.
 
-    A replica that is back is used two seconds after its failure: when the other is lost within them, none is there.
+    One that is back is used two seconds after its failure; when the other is lost within them, none is.
     """
     deadline = time.monotonic() + 60
     while (answered := request()).status_code == 503:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -86,7 +87,7 @@ def create_app(  # noqa: PLR0913 - the parts of a server, each named where it is
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        warming = asyncio.create_task(to_thread.run_sync(_warm, retriever))
+        warming = asyncio.create_task(to_thread.run_sync(_warm, retriever, assistant))
         waking = asyncio.create_task(assistant.voices.wake())
         keeping = asyncio.create_task(_open(assistant.conversations))
         jobs.begin()
@@ -160,13 +161,16 @@ def _observe(metrics: Metrics, tracing: Tracing | None, scope: Scope, status: in
     _log.log(level, "request", extra={**extra, "milliseconds": round(seconds * 1000, 1)})
 
 
-def _warm(retriever: Retriever) -> None:
-    """Load the embedder and the index, so that the first question does not wait for them."""
+def _warm(retriever: Retriever, assistant: Assistant) -> None:
+    """Load the embedder, the index and what tells languages, so that no first question waits for them."""
+    assistant.detect_language("memoria")
     try:
         retriever.warm()
-        retriever.reader()
     except CervellaError as error:
         _log.warning("%s", error)
+    # What is loaded by now stays. Looked through again and again, it made one answer in a hundred wait.
+    gc.collect()
+    gc.freeze()
 
 
 async def _open(conversations: ConversationStore) -> None:

@@ -42,7 +42,7 @@ async def ready(request: Request, retriever: TheRetriever, assistant: TheAssista
     language = problems.language(request)
     parts = {
         "index": await to_thread.run_sync(_part, retriever.reader, language),
-        "embedder": await to_thread.run_sync(_part, retriever.warm, language),
+        "embedder": await to_thread.run_sync(_part, retriever.try_embedder, language),
     }
     voices = await assistant.voices.states(language)
     speaking = next((voice for voice in voices if voice.ready), None)

@@ -55,6 +55,7 @@ from cervella_rag.bootstrap.tools import (
     make_question,
     outer_shape,
     restore,
+    search,
     word_exact,
 )
 from cervella_rag.bootstrap.voices import (
@@ -107,6 +108,7 @@ __all__ = [
     "read_answers",
     "restore",
     "save_baseline",
+    "search",
     "serve",
     "serve_mcp",
     "serve_mcp_over_http",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from cervella_rag.bootstrap.index import (
     make_retriever,
     make_store,
 )
+from cervella_rag.bootstrap.neighbour import LOOPBACK, serving
 from cervella_rag.bootstrap.rooms import furnish
 from cervella_rag.bootstrap.voices import make_assistant
 from cervella_rag.errors import ExtraMissingError, HostRefusedError, PortTakenError
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from cervella_rag.domain import IndexReport
     from cervella_rag.protocols import VectorStore
     from cervella_rag.settings import Settings
+
+_SWITCH_SECONDS = 0.001
+"""How long a search may compute while streams wait to be written; Python's own is five times that."""
 
 
 def make_app(settings: Settings) -> FastAPI:
@@ -114,7 +119,10 @@ def serve(settings: Settings, *, host: str, port: int, announce: Callable[[str, 
         timeout_graceful_shutdown=5,
     )
     announce(shown, port)
-    uvicorn.Server(config).run(sockets=[listening])
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    near = host if address is None or not address.is_unspecified else LOOPBACK[address.version]
+    with serving(settings, near, port):
+        uvicorn.Server(config).run(sockets=[listening])
 
 
 def listen(host: str, port: int) -> socket.socket:

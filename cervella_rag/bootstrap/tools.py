@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cervella_rag.bootstrap.conversations import make_copies
-from cervella_rag.bootstrap.index import make_enrichments, make_redactor, make_store
+from cervella_rag.bootstrap.index import make_enrichments, make_redactor, make_retriever, make_store
 from cervella_rag.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -35,6 +35,15 @@ def make_question(text: str, **filters: str | None) -> Question:
         first = error.errors()[0]
         raise InvalidRequestError(field=str(first["loc"][0]), reason=first["msg"]) from error
     return Question(text, filters=checked.to_domain())
+
+
+def search(settings: Settings, question: Question, top_k: int) -> tuple[Retrieval, bool]:
+    """Return what is found, and whether a server that is running found it: see `neighbour`."""
+    from cervella_rag.bootstrap.neighbour import ask_server
+
+    if (found := ask_server(settings, question, top_k)) is not None:
+        return found, True
+    return make_retriever(settings).retrieve(question, top_k=top_k), False
 
 
 def make_pattern(term: str, *, is_regex: bool, inside: bool, any_spelling: bool | None) -> Pattern:

@@ -96,6 +96,7 @@ def _telling_lines(lines: Sequence[str], question: str) -> tuple[int, int]:
     filled = [number for number, line in enumerate(lines) if words(line) or _HEADING.match(line)]
     if not filled:
         return 0, len(lines) - 1
+    shared = {number: asked & stems(lines[number]) for number in filled}
     best = (-1, False, 0, 0, 0)
     for position, first in enumerate(filled):
         following = takewhile(
@@ -103,11 +104,11 @@ def _telling_lines(lines: Sequence[str], question: str) -> tuple[int, int]:
             filled[position + 1 : position + QUOTE_LINES],
         )
         window = [first, *following]
-        body = [lines[number] for number in window[bool(_HEADING.match(lines[first])) :]]
+        body = window[bool(_HEADING.match(lines[first])) :]
         # A title above nothing but its header says nothing, however well it matches.
-        says = any(not _KEY_AND_VALUE.match(line) for line in body)
-        opening = asked & stems(lines[first]) if says else frozenset[str]()
-        text = asked & stems("\n".join(body))
+        says = any(not _KEY_AND_VALUE.match(lines[number]) for number in body)
+        opening = shared[first] if says else frozenset[str]()
+        text = frozenset[str]().union(*(shared[number] for number in body))
         gives_reasons = asks_why and says and len(body) < len(window) and _WHY.search(fold(lines[first]))
         score = len(text) + len(text | opening) + _WHY_WEIGHT * bool(gives_reasons)
         best = max(best, (score, says, len(opening), -first, window[-1]))

@@ -11,6 +11,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from cervella_rag.domain import Citation, Composed, Composition, Message, Prompt, Window
 from cervella_rag.errors import PromptTooLongError
@@ -288,5 +289,6 @@ def _tokens(message: Message) -> int:
     return _count(message.content) + MESSAGE_TOKENS
 
 
+@lru_cache(maxsize=256)  # who she is comes with every question; to count her took as long as all the rest
 def _count(text: str) -> int:
     return math.ceil(bound_tokens(text) * _MARGIN)

@@ -27,6 +27,8 @@ EMPTY = "empty"
 NOT_TEXT = "not_text"
 """Rule of files whose ending is not that of a text."""
 
+_MOST_JUDGED = 100_000
+"""Paths whose rules are remembered."""
 _REASONS = {errno.EACCES: "permission denied", errno.ENOENT: "it vanished while being read"}
 
 
@@ -101,6 +103,7 @@ class SourceReader:
             root: GitIgnoreSpec.from_lines(line.lower() for line in lines)
             for root, lines in settings.deny.items()
         }
+        self._judged: dict[tuple[str, str, tuple[str, ...]], str | None] = {}
 
     def read(self, roots: Iterable[Root]) -> Scan:
         """Read everything under `roots`, in path order; a file under two roots belongs to the first.
@@ -198,14 +201,15 @@ class SourceReader:
                     raise RootMissingError(path=str(root.location)) from error
                 refused.append(Refused(root.name, _relative(root, folder) + "/", _reason(error)))
                 continue
+            below = "" if folder == root.location else _relative(root, folder) + "/"
             for entry in entries:
-                path = _relative(root, Path(entry.path))
+                path, place = below + _shown(entry.name), folder / entry.name
                 if not entry.is_dir(follow_symlinks=False):
-                    yield path, Path(entry.path)
-                elif rule := self._folder_rule(root, path + "/", Path(entry.path)):
+                    yield path, place
+                elif rule := self._folder_rule(root, path + "/", place):
                     skipped.append(Skipped(root.name, path + "/", rule))
                 else:
-                    folders.append(Path(entry.path))
+                    folders.append(place)
                     if entered is not None:
                         entered.append(path)
 
@@ -213,6 +217,15 @@ class SourceReader:
         return "own_data" if folder == self._own_data else self._rule(root, path)
 
     def _rule(self, root: Root, path: str, *, besides: Collection[str] = ()) -> str | None:
+        # The rules stay and paths come again: a question about the files asks of all of them.
+        key, judged = (root.name, path, tuple(besides)), self._judged
+        if key not in judged:
+            if len(judged) >= _MOST_JUDGED:
+                self._judged = judged = {}
+            judged[key] = self._judge(root, path, besides)
+        return judged[key]
+
+    def _judge(self, root: Root, path: str, besides: Collection[str]) -> str | None:
         # A pattern's `.` matches no line end, and a folder's name may hold one.
         plain = path.lower().replace("\n", " ").replace("\r", " ")
         denied = self._denied.get(root.name)
@@ -252,9 +265,12 @@ class _UnreadableError(Exception):
 
 
 def _relative(root: Root, path: Path) -> str:
+    return _shown(path.relative_to(root.location).as_posix())
+
+
+def _shown(path: str) -> str:
     # A name that is not UTF-8 must still be shown and stored as text, and like no other file's.
-    raw = os.fsencode(path.relative_to(root.location).as_posix()).replace(b"\\", b"\\\\")
-    return raw.decode("utf-8", "backslashreplace")
+    return os.fsencode(path).replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
 
 
 def _reason(error: OSError) -> str:

@@ -23,6 +23,7 @@ from statistics import fmean
 from cervella_rag.domain import Hit, Understood
 from cervella_rag.memory.lexical import fold, numbered, stems
 from cervella_rag.retrieval.answer_types import asked_type, asks_reason
+from cervella_rag.retrieval.reading import stems_in
 
 WEIGHED = 10
 """Hits that are looked at, however many are shown."""
@@ -129,7 +130,7 @@ def signs(understood: Understood, hits: Sequence[Hit]) -> dict[str, float]:
     asked = stems(numbered(understood.searched))
     also = {stem: stems(names) for word, names in understood.also for stem in stems([word])}
     best = hits[:_LOOKED_AT]
-    present = frozenset[str]().union(*(stems(hit.chunk.index_text) for hit in best))
+    present = frozenset[str]().union(*(stems_in(hit.chunk) for hit in best))
     missing = [stem for stem in asked - present if also.get(stem, frozenset()).isdisjoint(present)]
     folded = fold(understood.searched)
     kind = asked_type(folded)
@@ -145,7 +146,7 @@ def signs(understood: Understood, hits: Sequence[Hit]) -> dict[str, float]:
         "asks_reason": float(asks_reason(folded)),
         "lexical": max(hit.scores.lexical or 0.0 for hit in best) / count,
         "missing": len(missing) / count,
-        "coverage": max(len(asked & stems(hit.chunk.index_text)) for hit in best) / count,
+        "coverage": max(len(asked & stems_in(hit.chunk)) for hit in best) / count,
         "ranker": hits[0].scores.rerank or 0.0,
         "other_days": float(_is_of_other_days(understood, best)),
         "dense": max(hit.scores.dense or 0.0 for hit in best),

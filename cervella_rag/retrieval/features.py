@@ -62,7 +62,7 @@ def _of_answer(question: str, readings: Readings) -> dict[str, Sequence[float]]:
     return {
         "answer_type": readings.gives(wanted) if wanted and wanted != "reason" else absent,
         "reason": readings.gives("reason") if asks_reason(question) else absent,
-        "number": readings.any_of([stem[0].isdigit() for stem in readings.asked]).astype(float).tolist(),
+        "number": readings.any_of([stem[0].isdigit() for stem in readings.asked]),
     }
 
 

@@ -28,9 +28,11 @@ from cervella_rag.errors import (
 from cervella_rag.memory.lexical import encode_query, numbered, words
 from cervella_rag.messages import message
 from cervella_rag.protocols import Embedder, Search, StoreReader, VectorStore
+from cervella_rag.retrieval.dictionary import dictionary
 from cervella_rag.retrieval.evidence import NO_EMBEDDER, WEIGHED, gate_for
 from cervella_rag.retrieval.query import understand
 from cervella_rag.retrieval.ranker import rerank
+from cervella_rag.retrieval.reading import is_read, prepare
 from cervella_rag.retrieval.time import condition, prefer
 
 _log = logging.getLogger(__name__)
@@ -110,7 +112,8 @@ class Retriever:
         asked = understood.words
         wanted = max(top_k, WEIGHED)
         best = tuple(
-            Hit(chunk, scores, self._why(asked, chunk, scores)) for chunk, scores in found[:wanted]
+            Hit(chunk, scores, self._why(asked, chunk, scores))
+            for chunk, scores in _whole(reader, found[:wanted])
         )
         hits = best[:top_k]
         gate = gate_for(reader.manifest.embedder if dense else NO_EMBEDDER)
@@ -143,10 +146,21 @@ class Retriever:
         return reader
 
     def warm(self) -> None:
-        """Load the embedder, so that the first question does not wait for it.
+        """Load what answers, so that the first question does not wait for it.
 
         Raises:
-            EmbedderError: It cannot be loaded.
+            EmbedderError: The embedder cannot be loaded.
+            IndexAbsentError, IndexMismatchError, StoreError: There is no index to load.
+        """
+        self.try_embedder()
+        dictionary()
+        prepare(self.reader().warm())
+
+    def try_embedder(self) -> None:
+        """Embed a word.
+
+        Raises:
+            EmbedderError: It cannot be loaded, or does not answer.
         """
         if self._embedder:
             self._embedder.embed_query("memoria")
@@ -209,7 +223,14 @@ def _candidates(reader: StoreReader, search: Search, understood: Understood) -> 
     named = condition(understood, search.filters)
     lists = [replace(search, filters=named), search] if named else [search]
     found = {chunk.chunk_id: (chunk, scores) for one in lists for chunk, scores in reader.search(one)}
-    return list(found.values())
+    if all(is_read(chunk) for chunk, _ in found.values()):
+        return list(found.values())
+    return _whole(reader, list(found.values()))  # an older index: the ranker reads them itself
+
+
+def _whole(reader: StoreReader, found: Sequence[tuple[Chunk, Scores]]) -> list[tuple[Chunk, Scores]]:
+    chunks = reader.whole([chunk for chunk, _ in found])
+    return [(chunk, scores) for chunk, (_, scores) in zip(chunks, found, strict=True)]
 
 
 def _is_text(text: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -78,10 +78,18 @@ class Reader:
         }
         return rank(chunks, scores[LEXICAL], scores.get(DENSE, {}), scores.get(WINDOWS, {}), search)
 
+    def whole(self, chunks: Sequence[Chunk]) -> list[Chunk]:
+        """See `StoreReader`: they came whole, in one request."""
+        return list(chunks)
+
     def chunks(self) -> Iterator[Chunk]:
         """See `StoreReader`."""
         for record in self._wire.scroll(self.collection, models.Filter(must=self._live)):
             yield _chunk(record.payload)
+
+    def warm(self) -> Iterable[Chunk]:
+        """See `StoreReader`: a server keeps warm by itself, and chunks come anew with every answer."""
+        return ()
 
     def vectors(self, chunk_ids: Sequence[str]) -> dict[str, Vectors]:
         """See `StoreReader`."""
