@@ -162,6 +162,7 @@ class Search:
     """One hybrid search: both vectors, what every hit must meet, and how the two lists are fused.
 
     Attributes:
+        named: Narrower filters that the question itself names; what meets them is found besides, and first.
         candidates: Chunks taken from each list; their union is what is found.
         windows: Whether to score the best window of each candidate too.
         rrf_k: Constant of reciprocal rank fusion.
@@ -175,6 +176,7 @@ class Search:
     rrf_k: int
     lexical_votes: int
     windows: bool = False
+    named: Filters | None = None
 
 
 class StoreReader(Protocol):

@@ -220,12 +220,10 @@ class Retriever:
 
 def _candidates(reader: StoreReader, search: Search, understood: Understood) -> list[tuple[Chunk, Scores]]:
     """Return what is found, and first what is found among what the question itself names."""
-    named = condition(understood, search.filters)
-    lists = [replace(search, filters=named), search] if named else [search]
-    found = {chunk.chunk_id: (chunk, scores) for one in lists for chunk, scores in reader.search(one)}
-    if all(is_read(chunk) for chunk, _ in found.values()):
-        return list(found.values())
-    return _whole(reader, list(found.values()))  # an older index: the ranker reads them itself
+    found = reader.search(replace(search, named=condition(understood, search.filters)))
+    if all(is_read(chunk) for chunk, _ in found):
+        return found
+    return _whole(reader, found)  # an older index: the ranker reads them itself
 
 
 def _whole(reader: StoreReader, found: Sequence[tuple[Chunk, Scores]]) -> list[tuple[Chunk, Scores]]:

@@ -52,11 +52,9 @@ def prefer(understood: Understood, found: Sequence[Found]) -> list[Found]:
     newest = max((chunk.metadata.date for chunk, _ in found if chunk.metadata.date), default=None)
     latest = max((_number(chunk) for chunk, _ in found), default=0)
     scored = [
-        (
-            chunk,
-            replace(scores, rerank=(scores.rerank or 0.0) + _preference(understood, chunk, newest, latest)),
-        )
+        (chunk, replace(scores, rerank=(scores.rerank or 0.0) + more) if more else scores)
         for chunk, scores in found
+        for more in (_preference(understood, chunk, newest, latest),)
     ]
     return sorted(scored, key=lambda one: -(one[1].rerank or 0.0))
 

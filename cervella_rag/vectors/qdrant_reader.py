@@ -14,7 +14,7 @@ from cervella_rag.vectors.batches import batches
 from cervella_rag.vectors.payload import DATE_FIELD, DENSE, LEXICAL, WINDOWS, from_payload
 from cervella_rag.vectors.qdrant_layout import search_params
 from cervella_rag.vectors.qdrant_wire import Wire
-from cervella_rag.vectors.ranking import Found, rank
+from cervella_rag.vectors.ranking import Found, Scored, rank_each
 
 BATCH = 256
 """Points or ids in one request."""
@@ -34,7 +34,6 @@ class Reader:
 
     def search(self, search: Search) -> list[Found]:
         """See `StoreReader`: each list for its best, then each way of scoring about all that were found."""
-        condition = models.Filter(must=[*self._live, *_conditions(search.filters)])
         lexical = models.SparseVector(
             indices=list(search.lexical.indices), values=list(search.lexical.values)
         )
@@ -45,6 +44,11 @@ class Reader:
         if search.dense is not None and search.windows:
             nearest[WINDOWS] = [list(search.dense)]
         queries = {name: models.NearestQuery(nearest=vector) for name, vector in nearest.items()}
+        conditions = [
+            models.Filter(must=[*self._live, *_conditions(filters)])
+            for filters in (search.named, search.filters)
+            if filters is not None
+        ]
         requests = [
             models.QueryRequest(
                 prefetch=[
@@ -63,6 +67,7 @@ class Reader:
                 limit=len(lists) * search.candidates,
                 with_payload=name == lists[-1],
             )
+            for condition in conditions
             for name, query in queries.items()
         ]
         answers = self._wire.ask(self._wire.client.query_batch_points, self.collection, requests)
@@ -72,11 +77,14 @@ class Reader:
             for point in found.points
             if point.payload
         }
-        scores: dict[str, dict[str, float]] = {
-            name: {str(point.id): point.score for point in found.points}
-            for name, found in zip(queries, answers, strict=True)
-        }
-        return rank(chunks, scores[LEXICAL], scores.get(DENSE, {}), scores.get(WINDOWS, {}), search)
+        scores: dict[str, dict[str, float]] = {LEXICAL: {}, DENSE: {}, WINDOWS: {}}
+        members: list[set[str]] = [set() for _ in conditions]
+        for number, found in enumerate(answers):
+            points = {str(point.id): point.score for point in found.points}
+            scores[list(queries)[number % len(queries)]] |= points
+            members[number // len(queries)] |= points.keys()
+        scored = Scored(scores[LEXICAL], scores[DENSE], scores[WINDOWS])
+        return rank_each(chunks, scored, members, search)
 
     def whole(self, chunks: Sequence[Chunk]) -> list[Chunk]:
         """See `StoreReader`: they came whole, in one request."""
