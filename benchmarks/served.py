@@ -116,5 +116,5 @@ def _hear(heard: Heard, text: str) -> None:
     now = time.monotonic()
     for word in text.split():
         heard.arrivals.append(now)
-        if word.isascii() and word.isalpha() and word.islower():
-            heard.late.append(now - moment_of(word))
+        if word.isascii() and word.isalpha() and word.islower() and moment_of(word) >= heard.asked:
+            heard.late.append(now - moment_of(word))  # others are hers, after what the voice said

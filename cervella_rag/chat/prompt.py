@@ -97,7 +97,7 @@ class PromptWriter:
         room = _room(window, told)
         history = _newest(prompt.history, room)
         page = _Page(self.templates, persona, prompt, window, self._chosen(persona, prompt, window))
-        if room < sum(map(_tokens, history)) + _tokens(page.bare()):
+        if history and room < sum(map(_tokens, history)) + _tokens(page.bare()):
             history = ()  # a question that long is asked without what was said before
         question, passages, examples = self._question(page, room - sum(map(_tokens, history)))
         messages = (*told, *history, question)
@@ -140,9 +140,11 @@ class PromptWriter:
         self, page: _Page, room: int
     ) -> tuple[Message, Sequence[Passage], Sequence[VoiceExample]]:
         examples: Sequence[VoiceExample] = page.examples
-        while examples and _tokens(page.bare(examples)) > room // _EXAMPLES_SHARE:
+        bare = _tokens(page.bare(examples))
+        while examples and bare > room // _EXAMPLES_SHARE:
             examples = examples[:-1]
-        left = room - _tokens(page.bare(examples))
+            bare = _tokens(page.bare(examples))
+        left = room - bare
         if left < 0:
             needed = page.window.context_tokens - left
             raise PromptTooLongError(needed=needed, window=page.window.context_tokens)
