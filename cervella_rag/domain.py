@@ -128,6 +128,7 @@ class Metadata:
         language: "it", "en" or "pt".
         volatile: True where the file is rewritten in place and ages quickly.
         template: True where the file is an empty form.
+        superseded_by: Path of the file that took this one's place, as its own header names it.
     """
 
     title: str
@@ -141,6 +142,7 @@ class Metadata:
     language: str = "it"
     volatile: bool = False
     template: bool = False
+    superseded_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,6 +393,7 @@ class Citation:
         end_line: Its last line, inclusive.
         quote: Those lines as they are in the file.
         why: What matched, in a person's words.
+        superseded_by: Path of the file that took this one's place, where it says so.
     """
 
     number: int
@@ -405,6 +408,7 @@ class Citation:
     retired: str | None
     quote: str
     why: str = ""
+    superseded_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

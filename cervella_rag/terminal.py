@@ -172,7 +172,10 @@ def show_hits(retrieval: Retrieval, *, explain: bool) -> None:
     """Print what a search found."""
     if explain:
         understood = retrieval.understood
-        asked = ", ".join(understood.words)
+        others = dict(understood.also)
+        asked = ", ".join(
+            f"{word} ({'/'.join(others[word])})" if word in others else word for word in understood.words
+        )
         err.print(safe(say("understood", searched=understood.searched, words=asked)), style="dim")
     if not retrieval.hits:
         out.print(say("nothing_found"))
@@ -192,6 +195,7 @@ def _show_hit(hit: Hit, citation: Citation, explain: bool) -> None:
         *([say("session", session=metadata.session)] if metadata.session else []),
         *([metadata.project] if metadata.project else []),
         *([say("retired_hit", date=chunk.retired)] if chunk.retired else []),
+        *([say("superseded_hit", path=metadata.superseded_by)] if metadata.superseded_by else []),
     ]
     out.print(f"[bold]{citation.number}. {safe(chunk.path)}[/bold]  {safe(' · '.join(place))}")
     if chunk.headings:

@@ -296,7 +296,7 @@ NEW = dated(2, "Il forno a legna ora costa 3.800 euro.", "2026-01-20")
 
 
 def conflicts(*passages: tuple[Hit, Citation]) -> tuple[tuple[int, int], ...]:
-    return find_conflicts([citation for _, citation in passages], [hit for hit, _ in passages])
+    return find_conflicts([citation for _, citation in passages])
 
 
 def test_two_passages_with_other_figures_disagree_and_the_older_comes_first() -> None:
@@ -318,6 +318,13 @@ def test_two_passages_with_other_figures_disagree_and_the_older_comes_first() ->
 )
 def test_passages_that_agree_are_no_conflict(other: tuple[Hit, Citation]) -> None:
     assert conflicts(OLD, other) == ()
+
+
+def test_what_says_itself_that_another_took_its_place_disagrees_with_it_in_whatever_words() -> None:
+    hit, citation = dated(1, "Scegliamo il forno a gas.", "2026-01-09", "gas.md")
+    old = hit, replace(citation, superseded_by="legna.md")
+    assert conflicts(old, dated(2, "Scegliamo la legna.", "2026-01-10", "legna.md")) == ((1, 2),)
+    assert conflicts(old, dated(2, "Scegliamo la legna.", "2026-01-10", "altro.md")) == ()
 
 
 def test_a_conflict_is_told_with_both_dates(assistant: Assistant, january: Path) -> None:

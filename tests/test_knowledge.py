@@ -71,6 +71,20 @@ def test_its_questions_stand_on_it() -> None:
                 assert item[span] in (folder / item[file]).read_text("utf-8"), (item["id"], span)
 
 
+def test_a_superseded_decision_names_what_took_its_place(ready: Settings, assistant: Assistant) -> None:
+    old = "memoria/decisioni/20260110_CHROMA_PRIMA_SCELTA.md"
+    new = "memoria/decisioni/20260111_QDRANT_COME_ARCHIVIO.md"
+    question = "Chroma o Qdrant: che archivio abbiamo scelto?"
+    found = bootstrap.outer_shape(bootstrap.make_retriever(ready).retrieve(Question(question)))
+    named = {hit["path"]: hit["superseded_by"] for hit in found["hits"]}
+    assert named[old] == new
+    assert named[new] is None
+    answer = asyncio.run(assistant.reply(Question(question)))
+    cited = {citation.path: citation for citation in answer.citations}
+    assert cited[old].superseded_by == new
+    assert [cited[old].number, cited[new].number] in answer.provenance["conflicts"]
+
+
 def test_what_is_asked_is_found_as_often_as_before(ready: Settings) -> None:
     """Beside the run that is kept; where finding gets better: `cervella eval retrieval --save-baseline`."""
     measured = bootstrap.evaluate_retrieval(ready, QUESTIONS, lambda stage, done, total: None)

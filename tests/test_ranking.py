@@ -180,6 +180,8 @@ def test_a_record_that_says_it_was_replaced_yields_unless_its_day_is_asked_for()
     assert order(Understood("", ()), replaced, lasting) == ["poi", "prima"]
     day = Understood("", (), since="2026-01-10", until="2026-01-10")
     assert order(day, lasting, replaced) == ["prima", "poi"]
+    named = chunk("prima", date="2026-01-10", superseded_by="poi.md")
+    assert order(Understood("", ()), named, lasting) == ["poi", "prima"]
 
 
 READ = (

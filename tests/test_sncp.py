@@ -40,6 +40,23 @@ def test_reads_the_header_of_a_decision(january: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("**Superata da:** `20260111_LEGNA.md` (11 Gennaio 2026)", "memoria/decisioni/20260111_LEGNA.md"),
+        ("> **Superseded by:** memoria/decisioni/20260111_LEGNA.md", "memoria/decisioni/20260111_LEGNA.md"),
+        ("Substituída por: 20260111_LEGNA.md", "memoria/decisioni/20260111_LEGNA.md"),
+        ("**Sostituita da:** quella di domani", None),
+        ("**Superata da:** ../../../etc/passwd.md", None),
+        ("**Superata da:** 20260110_GAS.md", None),
+        ("**Status:** SUPERSEDED", None),
+    ],
+)
+def test_a_header_names_what_took_the_files_place(line: str, named: str | None) -> None:
+    document = read_text("memoria/decisioni/20260110_GAS.md", f"# Forno a gas\n\n{line}\n\nGas.\n")
+    assert document.metadata.superseded_by == named
+
+
 def test_dates_by_precedence(january: Path) -> None:
     origins = {path.split("/")[-1]: (m.date, m.date_source) for path, m in read(january).items()}
     assert origins["oggi.md"] == ("2026-01-11", "header")

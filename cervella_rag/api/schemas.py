@@ -175,7 +175,7 @@ class HitModel(BaseModel):
             kind=metadata.kind,
             status=metadata.status,
             retired=chunk.retired,
-            superseded_by=None,
+            superseded_by=metadata.superseded_by,
             why=hit.why,
         )
 
@@ -264,7 +264,8 @@ class CitationModel(_FromAttributes):
     status: str | None
     retired: str | None
     quote: str
-    why: str = ""  # turns kept by earlier versions have none
+    why: str = ""  # turns kept by earlier versions have neither this nor what follows
+    superseded_by: str | None = None
 
     @classmethod
     def of(cls, citation: Citation) -> CitationModel:

@@ -49,6 +49,7 @@ def _hit(model: HitModel) -> Hit:
         session=model.session,
         kind=Kind(model.kind),
         status=model.status,
+        superseded_by=model.superseded_by,
     )
     chunk = Chunk(
         chunk_id=model.chunk_id,

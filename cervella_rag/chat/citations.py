@@ -81,6 +81,7 @@ def _citation(number: int, hit: Hit, question: str) -> Citation:
         retired=chunk.retired,
         quote="\n".join(lines[first : last + 1]),
         why=hit.why,
+        superseded_by=chunk.metadata.superseded_by,
     )
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from itertools import combinations
 
-from cervella_rag.domain import Citation, Hit
+from cervella_rag.domain import Citation
 from cervella_rag.memory.lexical import stems, words
 
 _SUBJECT_SHARE = 0.6
@@ -15,24 +15,20 @@ _FEWEST_STEMS = 3
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
-def find_conflicts(citations: Sequence[Citation], hits: Sequence[Hit]) -> tuple[tuple[int, int], ...]:
+def find_conflicts(citations: Sequence[Citation]) -> tuple[tuple[int, int], ...]:
     """Return the numbers of citations that disagree, the older first.
 
     Two do where one's file is said to be superseded by the other's, or where both are dated, on different
     days, share most of their words, and each has a figure the other has not. What disagrees in words alone
     is not seen: that takes a reader.
     """
-    dated = [pair for pair in zip(citations, hits, strict=False) if pair[0].date]
+    dated = [citation for citation in citations if citation.date]
     return tuple(
-        (older[0].number, newer[0].number)
+        (older.number, newer.number)
         for one, other in combinations(dated, 2)
-        for older, newer in [sorted((one, other), key=lambda pair: str(pair[0].date))]
-        if _is_superseded(older, newer) or _disagree(older[0], newer[0])
+        for older, newer in [sorted((one, other), key=lambda citation: str(citation.date))]
+        if older.superseded_by == newer.path or _disagree(older, newer)
     )
-
-
-def _is_superseded(older: tuple[Citation, Hit], newer: tuple[Citation, Hit]) -> bool:
-    return getattr(older[1], "superseded_by", None) == newer[0].path
 
 
 def _disagree(older: Citation, newer: Citation) -> bool:

@@ -7,6 +7,7 @@ tell little: most of the memory lies under an archive and is not obsolete.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -65,6 +66,10 @@ _DATE_KEYS = (
 _SESSION_KEYS = ("sessione", "session", "sessao", "sessão")
 _STATUS_KEYS = ("status", "stato", "esito")
 _PROJECT_KEYS = ("progetto", "project", "projeto")
+_SUPERSEDED_KEYS = (
+    "superata da", "superato da", "sostituita da", "sostituito da", "superseded by", "replaced by",
+    "substituída por", "substituído por", "substituida por", "substituido por",
+)  # fmt: skip
 _AUTHOR_KEYS = (
     "autore", "autrice", "author", "autora", "autor", "ricercatrice", "researcher", "analista",
     "auditor", "reviewer", "decisore",
@@ -76,6 +81,7 @@ _SESSION = re.compile(
 )
 _SHORT_SESSION = re.compile(r"(?<![A-Za-z0-9])S(\d{2,4}[a-z]?)(?![A-Za-z0-9])")
 _NAME_SESSION = re.compile(r"_(\d{3})$")
+_FILE = re.compile(r"[\w.-][\w./-]*\.[A-Za-z]{1,5}\b")
 _PART = re.compile(r"(?i)_part[ei]?_?\d+.*$")
 
 
@@ -126,6 +132,7 @@ class DocumentReader:
             language=self._detect_language(source.text),
             volatile=self._volatile.match_file(source.path),
             template=self._template.match_file(source.path),
+            superseded_by=_replacement(fields, source.path),
         )
         return Document(source, metadata, blocks, paths, redacted)
 
@@ -182,6 +189,16 @@ def _header_fields(lines: list[str]) -> dict[str, str]:
 def _first(fields: dict[str, str], keys: Iterable[str], characters: int) -> str | None:
     value = next((fields[key] for key in keys if key in fields), None)
     return clean_line(value)[:characters].strip() or None if value else None
+
+
+def _replacement(fields: dict[str, str], path: str) -> str | None:
+    """Return the path of the file that a header says took this one's place: a bare name is beside it."""
+    named = _FILE.search(next((fields[key] for key in _SUPERSEDED_KEYS if key in fields), ""))
+    if not named:
+        return None
+    place = named[0] if "/" in named[0] else str(PurePosixPath(path).with_name(named[0]))
+    other = posixpath.normpath(place)
+    return None if other == path or other.startswith(("..", "/")) else other
 
 
 def _date(lines: list[str], fields: dict[str, str], name: str) -> tuple[str | None, str | None]:

@@ -27,7 +27,7 @@ _DAYS = 30
 _FRESH = 1.0
 """On top, for a file that is rewritten in place and was so within a week of the newest."""
 _REPLACED = 1.5
-"""Off, for a record whose own status says that another took its place, unless its day is asked for."""
+"""Off, for a record that says itself that another took its place, unless its day is asked for."""
 _REPLACED_STATUS = re.compile(
     r"\W*(?:superseded|superat[ao]|sostituit[ao]|annullat[ao]|obsolet|deprecat|substituid)"
 )
@@ -68,7 +68,7 @@ def _preference(understood: Understood, chunk: Chunk, newest: str | None, latest
     if understood.since or understood.until:
         first, last = understood.since or "", understood.until or "9"
         return _SAID * (metadata.date is not None and first <= metadata.date <= last)
-    if _REPLACED_STATUS.match(fold(metadata.status or "")):
+    if metadata.superseded_by or _REPLACED_STATUS.match(fold(metadata.status or "")):
         return -_REPLACED
     if understood.asks == "state" and metadata.date and newest:
         age = (date.fromisoformat(newest) - date.fromisoformat(metadata.date)).days

@@ -64,6 +64,7 @@ def from_payload(chunk_id: str, payload: dict[str, Any]) -> Chunk:
         language=payload["language"],
         volatile=payload["volatile"] == "yes",
         template=payload["template"] == "yes",
+        superseded_by=get("superseded_by"),
     )
     return Chunk(
         chunk_id=chunk_id,
