@@ -254,7 +254,7 @@ class Assistant:
             today=self.now().date().isoformat(),
             situations=situations_of(question.text, grounded=grounded),
             about_her=about_her,
-            conflicts=find_conflicts(citations, hits) if grounded else (),
+            conflicts=find_conflicts(citations) if grounded else (),
             stated=stated.text,
         )
 

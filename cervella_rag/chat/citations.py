@@ -154,9 +154,11 @@ class CitationCheck:
         self._asked, self._asked_stems = _figures(asked), stems(asked)
         self._numbers = frozenset(citation.number for citation in citations)
         self._passages = [
-            (citation.number, _figures(words(text)), stems(words(text)))
+            (citation.number, _figures(told), stems(told))
             for citation, hit in zip(citations, hits, strict=False)
-            for text in [f"{' '.join(hit.chunk.headings)} {hit.chunk.metadata.date} {hit.chunk.text}"]
+            for told in (
+                words(f"{' '.join(hit.chunk.headings)} {hit.chunk.metadata.date} {hit.chunk.text}"),
+            )
         ]
         self._known = {number: figures for number, figures, _ in self._passages}
         self._told = {

@@ -14,6 +14,9 @@ _SUBJECT_SHARE = 0.6
 _FEWEST_STEMS = 3
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
+Told = tuple[frozenset[str], frozenset[str]]
+"""Stems of a quote, and its figures."""
+
 
 def find_conflicts(citations: Sequence[Citation]) -> tuple[tuple[int, int], ...]:
     """Return the numbers of citations that disagree, the older first.
@@ -22,26 +25,26 @@ def find_conflicts(citations: Sequence[Citation]) -> tuple[tuple[int, int], ...]
     days, share most of their words, and each has a figure the other has not. What disagrees in words alone
     is not seen: that takes a reader.
     """
-    dated = [citation for citation in citations if citation.date]
+    dated = sorted((citation for citation in citations if citation.date), key=lambda one: str(one.date))
+    told = [(citation, _told(citation.quote)) for citation in dated]
     return tuple(
-        (older.number, newer.number)
-        for one, other in combinations(dated, 2)
-        for older, newer in [sorted((one, other), key=lambda citation: str(citation.date))]
-        if older.superseded_by == newer.path or _disagree(older, newer)
+        (older[0].number, newer[0].number)
+        for older, newer in combinations(told, 2)
+        if older[0].superseded_by == newer[0].path or _disagree(older, newer)
     )
 
 
-def _disagree(older: Citation, newer: Citation) -> bool:
-    if older.date == newer.date or older.path == newer.path:
+def _disagree(older: tuple[Citation, Told], newer: tuple[Citation, Told]) -> bool:
+    (one, (said, figures)), (two, (other, others)) = older, newer
+    if one.date == two.date or one.path == two.path:
         return False
-    (said, figures), (other, others) = _told(older.quote), _told(newer.quote)
     fewest = min(len(said), len(other))
     if fewest < _FEWEST_STEMS or len(said & other) < fewest * _SUBJECT_SHARE:
         return False
     return bool(figures - others) and bool(others - figures)
 
 
-def _told(quote: str) -> tuple[frozenset[str], frozenset[str]]:
+def _told(quote: str) -> Told:
     """Return what a quote is about and its figures; its dates say when, and are no figures of it."""
     found = words(_DATE.sub(" ", quote))
     figures = frozenset(word for word in found if word[0].isdigit())
