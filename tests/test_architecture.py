@@ -16,7 +16,6 @@ import pytest
 ROOT = Path(__file__).parents[1]
 WARN_LINES, MOST_LINES = 300, 500
 LONG = {
-    "cervella_rag/domain.py": "a catalogue of values without logic, in the order data flows",
     "cervella_rag/settings.py": "a catalogue of settings without logic",
     "tests/test_ollama.py": "one table of faults of a server",
     "tests/test_prompt.py": "one contract, with what the golden files do not show",
