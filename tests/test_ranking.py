@@ -184,6 +184,33 @@ def test_a_record_that_says_it_was_replaced_yields_unless_its_day_is_asked_for()
     assert order(Understood("", ()), named, lasting) == ["poi", "prima"]
 
 
+def test_what_was_written_within_the_hour_comes_before_the_rest_of_the_day() -> None:
+    day = chunk("giorno", date="2026-01-10")
+    other = chunk("altro", date="2026-01-11", time="03:10")
+    night = chunk("notte", date="2026-01-10", time="03:13")
+    asked = Understood("", (), since="2026-01-10", until="2026-01-10", hour=3)
+    assert order(asked, day, other, night) == ["notte", "giorno", "altro"]
+    assert order(replace(asked, hour=14), day, other, night)[0] == "giorno"
+
+
+@pytest.mark.parametrize(
+    ("question", "hour"),
+    [
+        ("Che cosa abbiamo finito alle tre di notte del 10 gennaio 2026?", 3),
+        ("E alle sei del mattino dell'11 gennaio 2026?", 6),
+        ("Che cosa era fatto alle 15:30 del 9 gennaio 2026?", 15),
+        ("Alle undici di sera del 9 gennaio 2026 che cosa mancava?", 23),
+        ("A che punto era all'una di notte del 10 gennaio 2026?", 1),
+        ("What did we finish at 3 p.m. on January 9, 2026?", 15),
+        ("O que fizemos às 8 da noite de 9 de janeiro de 2026?", 20),
+        ("Ho risposto alle tre domande del 9 gennaio 2026?", None),
+        ("Che cosa succede alle tre di notte?", None),
+    ],
+)
+def test_an_hour_is_heard_where_a_day_is_named(question: str, hour: int | None) -> None:
+    assert understand(question, (), "2026-01-20", 1000).hour == hour
+
+
 READ = (
     "1:,money,number,",
     " cucin not ",

@@ -65,6 +65,19 @@ def test_dates_by_precedence(january: Path) -> None:
     assert origins["IDEA_MENU_ESTIVO.md"] == (None, None)
 
 
+@pytest.mark.parametrize(
+    ("line", "time"),
+    [
+        ("**Data:** 2026-01-10 03:13", "03:13"),
+        ("> **Data:** 9 Gennaio 2026, 9:42 - 13:30", "09:42"),
+        ("**Data:** 9 Gennaio 2026", None),
+        ("**Data:** 9 Gennaio 2026, rapporto 1:2500", None),
+    ],
+)
+def test_a_header_may_say_the_time_beside_the_date(line: str, time: str | None) -> None:
+    assert read_text("nota.md", f"# Nota\n\n{line}\n\nVista alle 11:11.\n").metadata.time == time
+
+
 def test_takes_the_date_of_the_footer_last() -> None:
     text = "# Nota\n" + "\nriga\n" * 30 + "\n*Creato: 9 Gennaio 2026 - Sessione 140*\n"
     metadata = read_text("nota.md", text).metadata

@@ -119,6 +119,7 @@ class Metadata:
         language: "it", "en" or "pt".
         volatile: True where the file is rewritten in place and ages quickly.
         template: True where the file is an empty form.
+        time: When of the day, "HH:MM", where the header says so beside the date.
         superseded_by: Path of the file that took this one's place, as its own header names it.
     """
 
@@ -134,6 +135,7 @@ class Metadata:
     volatile: bool = False
     template: bool = False
     superseded_by: str | None = None
+    time: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,7 @@ class Understood:
         session: Working session it names.
         since: First day it names, ISO.
         until: Last day, inclusive.
+        hour: Hour of that one day, 0 to 23.
     """
 
     searched: str
@@ -102,6 +103,7 @@ class Understood:
     session: str | None = None
     since: str | None = None
     until: str | None = None
+    hour: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,15 @@ _FORMS = re.compile(
 )
 
 
+_TIME = re.compile(r"(?<![\d:.])([01]?\d|2[0-3]):([0-5]\d)(?!\d)")
+
+
+def find_time(text: str) -> str | None:
+    """Return the first time of day in `text` as HH:MM, or None."""
+    match = _TIME.search(text)
+    return f"{int(match[1]):02}:{match[2]}" if match else None
+
+
 def find_date(text: str) -> str | None:
     """Return the first real calendar date in `text` as ISO, or None.
 

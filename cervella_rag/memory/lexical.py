@@ -64,7 +64,7 @@ def fold(text: str) -> str:
     return lower if lower.isascii() else _ACCENT.sub("", unicodedata.normalize("NFKD", lower))
 
 
-_NUMBERS = {
+NUMBERS = {
     name: str(number)
     for number, names in {
         2: "due two dois duas", 3: "tre three tres", 4: "quattro four quatro", 5: "cinque five cinco",
@@ -84,7 +84,7 @@ _NUMBERS = {
 
 def numbered(text: str) -> str:
     """Return `text` with the figures of the numbers it says in words after it: who asks says "sedici"."""
-    figures = [_NUMBERS[word] for word in _WORD.findall(fold(text)) if word in _NUMBERS]
+    figures = [NUMBERS[word] for word in _WORD.findall(fold(text)) if word in NUMBERS]
     return " ".join([text, *figures])
 
 

@@ -19,7 +19,7 @@ from pathspec import GitIgnoreSpec
 
 from cervella_rag.domain import Document, Kind, Metadata, Source
 from cervella_rag.memory.cleaning import clean_line
-from cervella_rag.memory.dates import find_date
+from cervella_rag.memory.dates import find_date, find_time
 from cervella_rag.memory.markdown import parse
 from cervella_rag.memory.redaction import Redactor
 
@@ -119,7 +119,7 @@ class DocumentReader:
         fields = _header_fields(lines)
         name = PurePosixPath(source.path).stem
         title = next((block.title for block in blocks if block.level), "") or name
-        date, date_source = _date(lines, fields, name)
+        date, date_source, time = _date(lines, fields, name)
         metadata = Metadata(
             title=title,
             date=date,
@@ -133,6 +133,7 @@ class DocumentReader:
             volatile=self._volatile.match_file(source.path),
             template=self._template.match_file(source.path),
             superseded_by=_replacement(fields, source.path),
+            time=time,
         )
         return Document(source, metadata, blocks, paths, redacted)
 
@@ -201,7 +202,8 @@ def _replacement(fields: dict[str, str], path: str) -> str | None:
     return None if other == path or other.startswith(("..", "/")) else other
 
 
-def _date(lines: list[str], fields: dict[str, str], name: str) -> tuple[str | None, str | None]:
+def _date(lines: list[str], fields: dict[str, str], name: str) -> tuple[str | None, ...]:
+    """Return the date, where it came from, and the time of day that a header says beside it."""
     footer = [line for line in lines if line.strip()][-FOOTER_LINES:]
     candidates = (
         *(("header", fields.get(key, "")) for keys in _DATE_KEYS for key in keys),
@@ -211,8 +213,8 @@ def _date(lines: list[str], fields: dict[str, str], name: str) -> tuple[str | No
     )
     for origin, text in candidates:
         if date := find_date(text):
-            return date, origin
-    return None, None
+            return date, origin, find_time(text) if origin == "header" else None
+    return None, None, None
 
 
 def _session(lines: list[str], fields: dict[str, str], name: str) -> str | None:

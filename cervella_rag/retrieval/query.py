@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from cervella_rag.domain import Message, Understood
 from cervella_rag.memory.exact.period import span_in
-from cervella_rag.memory.lexical import fold, words
+from cervella_rag.memory.lexical import NUMBERS, fold, words
 from cervella_rag.retrieval.answer_types import asked_type
 from cervella_rag.retrieval.dictionary import dictionary
 
@@ -17,6 +17,16 @@ _ANSWER_CHARACTERS = 300
 _SESSION = re.compile(
     r"(?i)\b(?:sessione|session|sessao|sess\.)\s*(?:n[.°]?\s*)?(\d{1,4}[a-z]?)\b|\bS(\d{2,4}[a-z]?)\b"
 )
+_NIGHT = r"(?:di|della|da|de|at) (?:notte|noite|madrugada|night)"
+_EARLY = r"(?:di|del|della|da|de|in the) (?:mattin[ao]|manha|morning)|a\.?m\b"
+_LATE = r"(?:di|del|della|da|de|in the) (?:pomeriggio|sera|tarde|afternoon|evening)|p\.?m\b"
+_HOUR = re.compile(
+    r"\b(?:all[ae] |all'|at |as )(?:ore )?(?P<hour>\d{1,2}|[a-z]+)(?P<minutes>[:.][0-5]\d)? ?"
+    rf"(?:h\b ?)?(?:(?P<night>{_NIGHT})|(?P<early>{_EARLY})|(?P<late>{_LATE}))?"
+)
+_MORE = {"una": 1, "uma": 1, "one": 1, "sei": 6, "seis": 6}
+"""Beside `NUMBERS`: what is a number where an hour stands."""
+_HOURS, _NOON, _EVENING = 24, 12, 6
 _SORTS = (
     (
         "state",
@@ -46,6 +56,7 @@ def understand(question: str, history: Sequence[Message], today: str, longest: i
     folded = fold(question)
     session = _SESSION.search(question)
     since, until = (today and span_in(folded, today)) or (None, None)
+    is_one_day = since is not None and since == until
     return Understood(
         searched=searched,
         words=tuple(words(searched)),
@@ -55,7 +66,21 @@ def understand(question: str, history: Sequence[Message], today: str, longest: i
         session=(session[1] or session[2]).lower() if session else None,
         since=since,
         until=until,
+        hour=_hour_in(folded) if is_one_day else None,
     )
+
+
+def _hour_in(question: str) -> int | None:
+    """Return the hour that a folded question names: with its minutes, or with the part of the day."""
+    for match in _HOUR.finditer(question):
+        said, is_night, is_late = match["hour"], match["night"], match["late"]
+        hour = int(NUMBERS.get(said) or _MORE.get(said) or (said if said.isdigit() else _HOURS))
+        if hour >= _HOURS or not (match["minutes"] or is_night or match["early"] or is_late):
+            continue
+        if hour < _NOON and (is_late or (is_night and hour >= _EVENING)):
+            return hour + _NOON
+        return 0 if is_night and hour == _NOON else hour
+    return None
 
 
 def search_text(question: str, history: Sequence[Message]) -> str:

@@ -196,8 +196,9 @@ class Retriever:
         self, asked: Understood, dense: tuple[float, ...] | None, filters: Filters, top_k: int
     ) -> Search:
         other_names = [name for _, names in asked.also for name in names]
+        text = numbered(asked.searched) + (f" {asked.hour:02}" if asked.hour is not None else "")
         return Search(
-            lexical=encode_query(numbered(asked.searched), other_names, _TRANSLATED),
+            lexical=encode_query(text, other_names, _TRANSLATED),
             dense=dense,
             filters=filters,
             windows=dense is not None and self._embedder is not None and self._embedder.sees_windows,

@@ -21,6 +21,8 @@ _SAID = 2.0
 """For the session or the days a question names: more than two features can outweigh together."""
 _SESSION_RECORD = 1.0
 """On top, for the record of the session itself."""
+_AT_THE_HOUR = 2.0
+"""On top, for what was written within an hour of the one that is named beside a day."""
 _NOW = 1.0
 """For the newest date among the candidates of a question about now; a month older earns nothing."""
 _DAYS = 30
@@ -67,7 +69,8 @@ def _preference(understood: Understood, chunk: Chunk, newest: str | None, latest
         return _SAID + _SESSION_RECORD * (metadata.kind in (Kind.SESSION, Kind.HANDOFF))
     if understood.since or understood.until:
         first, last = understood.since or "", understood.until or "9"
-        return _SAID * (metadata.date is not None and first <= metadata.date <= last)
+        is_then = metadata.date is not None and first <= metadata.date <= last
+        return (_SAID + _AT_THE_HOUR * _is_near(metadata.time, understood.hour)) * is_then
     if metadata.superseded_by or _REPLACED_STATUS.match(fold(metadata.status or "")):
         return -_REPLACED
     if understood.asks == "state" and metadata.date and newest:
@@ -76,6 +79,10 @@ def _preference(understood: Understood, chunk: Chunk, newest: str | None, latest
         is_fresh = metadata.volatile and age <= _FRESH_DAYS and not is_behind
         return _NOW * max(0.0, 1 - age / _DAYS) + _FRESH * is_fresh
     return 0.0
+
+
+def _is_near(time: str | None, hour: int | None) -> bool:
+    return time is not None and hour is not None and abs(int(time[:2]) - hour) <= 1
 
 
 def _number(chunk: Chunk) -> int:

@@ -65,6 +65,7 @@ def from_payload(chunk_id: str, payload: dict[str, Any]) -> Chunk:
         volatile=payload["volatile"] == "yes",
         template=payload["template"] == "yes",
         superseded_by=get("superseded_by"),
+        time=get("time"),
     )
     return Chunk(
         chunk_id=chunk_id,
