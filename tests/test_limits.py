@@ -244,6 +244,14 @@ def test_pages_may_do_only_what_is_theirs(serve: Served) -> None:
     assert stored.headers["cache-control"] == "no-store"
 
 
+def test_a_page_is_asked_for_again_so_that_it_fits_its_scripts_after_an_upgrade(serve: Served) -> None:
+    client = serve()
+    for place in ("/", "/page/app.js", "/docs"):
+        assert client.get(place).headers["cache-control"] == "no-cache", place
+    again = client.get("/page/app.js", headers={"if-none-match": client.get("/page/app.js").headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
 def test_a_page_of_another_server_may_not_ask(serve: Served) -> None:
     client = serve(API__KEYS="{}")
     for origin, status in (("http://evil.example", 403), ("null", 403), ("http://127.0.0.1", 200)):

@@ -135,8 +135,8 @@ class RequestContext:
                 headers.update(_HEADERS)
                 if scope["path"].startswith("/docs"):
                     headers["content-security-policy"] = _DOCS_POLICY
-                elif scope["path"].startswith(("/v1/", "/api/")):
-                    headers.setdefault("cache-control", "no-store")
+                is_data = scope["path"].startswith(("/v1/", "/api/"))
+                headers.setdefault("cache-control", "no-store" if is_data else "no-cache")
             # Who takes nothing must not hold a place among those who are answered.
             async with asyncio.timeout(self._limits.write_seconds):
                 await send(message)
