@@ -70,6 +70,12 @@ def test_what_is_known_of_a_thing_is_told_wherever_something_is_near() -> None:
     assert WORDS_ALONE.doubt(question, [hit("Vento da nord.", dense=None, title="mare")]) == 1.0
 
 
+def test_what_is_asked_in_another_language_is_near_what_says_it() -> None:
+    chunk = hit("Il forno a legna tiene il calore.", dense=0.2)
+    assert USE.doubt(asked("What do we know of the oven and its heat?"), [chunk]) == 0.0
+    assert USE.doubt(asked("What do we know of the harbour and its boats?"), [chunk]) == 1.0
+
+
 def test_days_on_which_nothing_was_written_raise_doubt() -> None:
     question = asked("Com'è andata la cottura del 9 gennaio?")
     then = USE.doubt(question, [hit(NEAR, date="2026-01-09")])

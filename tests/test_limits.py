@@ -248,7 +248,9 @@ def test_a_page_is_asked_for_again_so_that_it_fits_its_scripts_after_an_upgrade(
     client = serve()
     for place in ("/", "/page/app.js", "/docs"):
         assert client.get(place).headers["cache-control"] == "no-cache", place
-    again = client.get("/page/app.js", headers={"if-none-match": client.get("/page/app.js").headers["etag"]})
+    again = client.get(
+        "/page/app.js", headers={"if-none-match": client.get("/page/app.js").headers["etag"]}
+    )
     assert (again.status_code, again.content) == (304, b"")
 
 

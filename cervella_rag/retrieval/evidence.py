@@ -32,8 +32,8 @@ _LOOKED_AT = 5
 _FEWEST_WORDS = 5
 """A shorter question counts as one of so many: short ones were rare among those learned from."""
 _NEAR = 0.7
-"""Least coverage plus twice the similarity of a question about anything at all. Below it lie 5 % of those
-that the sample memory can answer, 1 % of those of a real one, and 11 of 14 about something else."""
+"""Least coverage plus twice the similarity of a question about anything at all. Below it lies one in a
+hundred of those that a memory can answer."""
 _NEAR_IN_WORDS = 0.34
 """Least coverage where there are no vectors: more than a third of the words."""
 _WHO = re.compile(r"\b(?:chi|who|quem)\b")
@@ -130,8 +130,12 @@ def signs(understood: Understood, hits: Sequence[Hit]) -> dict[str, float]:
     asked = stems(numbered(understood.searched))
     also = {stem: stems(names) for word, names in understood.also for stem in stems([word])}
     best = hits[:_LOOKED_AT]
-    present = frozenset[str]().union(*(stems_in(hit.chunk) for hit in best))
-    missing = [stem for stem in asked - present if also.get(stem, frozenset()).isdisjoint(present)]
+
+    def is_said(stem: str, said: frozenset[str]) -> bool:
+        return stem in said or not also.get(stem, frozenset()).isdisjoint(said)
+
+    shown = [stems_in(hit.chunk) for hit in best]
+    together = frozenset[str]().union(*shown)
     folded = fold(understood.searched)
     kind = asked_type(folded)
     count = max(1, len(asked))
@@ -145,8 +149,8 @@ def signs(understood: Understood, hits: Sequence[Hit]) -> dict[str, float]:
         "asks_which": float(bool(_WHICH.search(folded))),
         "asks_reason": float(asks_reason(folded)),
         "lexical": max(hit.scores.lexical or 0.0 for hit in best) / count,
-        "missing": len(missing) / count,
-        "coverage": max(len(asked & stems_in(hit.chunk)) for hit in best) / count,
+        "missing": sum(not is_said(stem, together) for stem in asked) / count,
+        "coverage": max(sum(is_said(stem, one) for stem in asked) for one in shown) / count,
         "ranker": hits[0].scores.rerank or 0.0,
         "other_days": float(_is_of_other_days(understood, best)),
         "dense": max(hit.scores.dense or 0.0 for hit in best),
