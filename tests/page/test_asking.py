@@ -134,6 +134,9 @@ def test_marks_of_age_are_shown(pages: Pages, url: str) -> None:
 
 
 def age(route: Route) -> None:
-    marks = '"retired": "2026-01-20", "superseded_by": "decisioni/nuovo.md", "stale": true'
     response = route.fetch()
-    route.fulfill(response=response, body=response.text().replace('"retired": null', marks))
+    body = response.text().replace('"retired": null', '"retired": "2026-01-20", "stale": true')
+    route.fulfill(
+        response=response,
+        body=body.replace('"superseded_by": null', '"superseded_by": "decisioni/nuovo.md"'),
+    )
