@@ -10,9 +10,11 @@ import asyncio
 import logging
 import resource
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import h11
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 _log = logging.getLogger(__name__)
@@ -71,6 +73,25 @@ def patient_protocol(seconds: float, most: int) -> type[H11Protocol]:
 def _drop(connection: H11Protocol) -> None:
     transport: Any = connection.transport
     transport.abort()
+
+
+class AnnouncedServer(uvicorn.Server):
+    """Says that it serves once it does, and Ctrl-C is its own: before, a library may make an error of it.
+
+    Args:
+        config: Of the server.
+        announce: Called once.
+    """
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then say so."""
+        await super().startup(sockets=sockets)
+        if self.started:
+            self._announce()
 
 
 def drop_silent_peers(listening: socket.socket, seconds: float) -> None:

@@ -96,7 +96,12 @@ def serve(settings: Settings, *, host: str, port: int, announce: Callable[[str, 
 
     import uvicorn
 
-    from cervella_rag.api.connections import drop_silent_peers, make_room, patient_protocol
+    from cervella_rag.api.connections import (
+        AnnouncedServer,
+        drop_silent_peers,
+        make_room,
+        patient_protocol,
+    )
     from cervella_rag.api.logs import configure as configure_logs
 
     try:
@@ -122,12 +127,11 @@ def serve(settings: Settings, *, host: str, port: int, announce: Callable[[str, 
         log_level="warning",
         timeout_graceful_shutdown=5,
     )
-    announce(shown, port)
     sys.setswitchinterval(_SWITCH_SECONDS)
     _share_memory()
     near = host if address is None or not address.is_unspecified else LOOPBACK[address.version]
     with serving(settings, near, port):
-        uvicorn.Server(config).run(sockets=[listening])
+        AnnouncedServer(config, lambda: announce(shown, port)).run(sockets=[listening])
 
 
 def _share_memory() -> None:
